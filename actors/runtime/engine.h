@@ -1,0 +1,41 @@
+/* engine - what the core asks of the job engine. Actors never include this.
+ *
+ * The engine keeps no truth in memory: counts, indexes and the head of each queue are rows read through the batch, so
+ * an undone message leaves nothing behind. What is volatile is a hint: "this queue may have something to start".
+ * Thread: the loop's. Every function works inside a turn. */
+#ifndef STET_ENGINE_H
+#define STET_ENGINE_H
+
+#include "actors/runtime/jobs.h"
+
+/* First turn after opening: every active job goes back to its queue, its attempt noted as "interrupted" (or to error
+ * when no attempt is left). Bounded by the queues' concurrency. */
+NODISCARD stet_code stet_jobs_recover(stet_turn *turn, const stet_service *service, stet_error *e);
+
+/* Promotes delayed jobs that are due, starts ready jobs while limits allow, resumes attempts whose time has come
+ * (stet_job_resume_at). Bounded work per call; each job start is undone alone when its run fails.
+ * *ret_next_wall_ms: when to call again: 0 now (there is more), INT64_MAX nothing planned. */
+NODISCARD stet_code stet_jobs_tick(stet_turn *turn, const stet_service *service, int64_t *ret_next_wall_ms, stet_error *e);
+
+/* The fence: reads the job a call or work result belongs to. False when the job is gone, not active, or its current
+ * attempt_total is not ref.attempt: the result must be dropped and counted. */
+bool stet_jobs_current(stet_turn *turn, const stet_service *service, stet_call_ref ref, stet_job *ret_job);
+
+/* Removes finished jobs past retention, and their rows in every index: looks at up to rows_max rows, going on from cursor
+ * (a buffer that the core keeps; empty = from the beginning; emptied at the end of a pass). */
+NODISCARD stet_code stet_jobs_sweep(stet_turn *turn, const stet_service *service, stet_buf *cursor, uint32_t rows_max, stet_error *e);
+
+/* Verifies one row of a job table (STET_TABLE_JOBS ... JOBS_PAUSED): is it justified by the others? */
+NODISCARD stet_code stet_jobs_check_row(stet_turn *turn, const stet_service *service, stet_checker *checker, stet_str key,
+                                        stet_str value, stet_error *e);
+
+/* Value of the key "queues" in <service>.stats: {name: {queued, ..., oldestDueMs, paused}}. */
+void stet_jobs_stats(stet_turn *turn, const stet_service *service, stet_buf *b);
+
+/* ---- what the engine needs from the core (turn.c) ---- */
+/* Something may be startable: call stet_jobs_tick in this round of the loop. */
+void stet_turn_wake_jobs(stet_turn *turn);
+/* The running service's table. */
+const stet_service *stet_turn_service(const stet_turn *turn);
+
+#endif

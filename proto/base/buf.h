@@ -1,0 +1,41 @@
+/* buf - a growable byte buffer with a hard limit.
+ *
+ * Appending never has to be checked call by call: an append that would pass size_max, or that finds no memory,
+ * sets `failed`, appends nothing and makes all later appends no-ops. Look at stet_buf_ok() once at the end.
+ * Thread: one at a time. Memory: stet_buf_done() frees; CLEANUP(stet_buf_done) does it by scope. */
+#ifndef STET_BUF_H
+#define STET_BUF_H
+
+#include "proto/base/base.h"
+
+typedef struct stet_buf {
+    uint8_t *data;
+    size_t size;
+    size_t capacity;
+    size_t size_max;
+    bool failed;
+} stet_buf;
+
+#define STET_BUF(bytes_max) {.data = NULL, .size = 0, .capacity = 0, .size_max = (bytes_max), .failed = false}
+
+void stet_buf_append(stet_buf *self, const void *data, size_t size);
+void stet_buf_append_str(stet_buf *self, stet_str text);
+void stet_buf_append_byte(stet_buf *self, uint8_t byte);
+void stet_buf_printf(stet_buf *self, const char *format, ...) PRINTF(2, 3);
+/* Makes room and returns where the next `size` bytes go, counted as appended; NULL when failed. */
+uint8_t *stet_buf_extend(stet_buf *self, size_t size);
+/* Back to a smaller size (for undo); keeps memory, clears nothing else. size <= self->size. */
+void stet_buf_truncate(stet_buf *self, size_t size);
+/* Empty again and not failed; keeps the memory. */
+void stet_buf_clear(stet_buf *self);
+/* Frees; the buffer may be used again. */
+void stet_buf_done(stet_buf *self);
+
+static inline bool stet_buf_ok(const stet_buf *self) {
+    return !self->failed;
+}
+static inline stet_str stet_buf_str(const stet_buf *self) {
+    return (stet_str){(const char *)self->data, self->size};
+}
+
+#endif
