@@ -1,0 +1,1 @@
+stet_unit_test(code_buf stet_proto)
