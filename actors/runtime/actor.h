@@ -160,6 +160,10 @@ typedef struct stet_service {
     size_t checks_count;
     size_t state_size; /* zeroed volatile memory for stet_turn_state */
 
+    /* Optional: settings into volatile memory (a template file, parsed numbers). stet_core_new calls it once, before the
+     * first turn, on the zeroed state; the only hook that may read files. An error ends the start: bad configuration. */
+    stet_code (*load)(const stet_config *config, void *state, stet_error *e);
+
     /* All optional. Each runs in a turn of its own message; an error from them is our bug or the store's: logged, undone. */
     stet_code (*start)(stet_turn *turn, stet_error *e); /* once after opening, before the first message */
     void (*stop)(void *state);                          /* frees what state points to */

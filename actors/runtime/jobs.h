@@ -95,7 +95,8 @@ uint32_t stet_job_position(stet_turn *turn, const stet_job *job);
 
 /* ---- ends of an attempt; only for a job that is active ---- */
 NODISCARD stet_code stet_job_done(stet_turn *turn, stet_job *job, stet_str result, stet_error *e);
-/* Fails the attempt: again after back-off with jitter (at least retry_after_ms) while attempts are left, else error. */
+/* Fails the attempt: again after back-off with jitter (at least retry_after_ms) while attempts are left, else error.
+ * retry_after_ms < 0: again at once, without back-off (the cause is gone: the base changed). */
 NODISCARD stet_code stet_job_failed(stet_turn *turn, stet_job *job, const char *error_code, stet_str message,
                                     int64_t retry_after_ms, stet_error *e);
 /* Ends the job in error at once, whatever attempts are left. */
