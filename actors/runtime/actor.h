@@ -15,6 +15,7 @@
 #include "proto/base/buf.h"
 #include "proto/base/config.h"
 #include "proto/base/code.h"
+#include "proto/base/exit_codes.h"
 #include "proto/base/log.h"
 #include "proto/base/prng.h"
 #include "proto/wire/id.h"
@@ -177,17 +178,5 @@ typedef struct stet_service {
 
 /* The whole main() of an actor program: options, configuration, store, loop, safe shutdown. Returns the exit code. */
 int stet_actor_main(const stet_service *service, int argc, char **argv);
-
-/* Exit codes of actor and broker programs. */
-enum {
-    STET_EXIT_OK = 0,
-    STET_EXIT_USAGE = 2,
-    STET_EXIT_INTERNAL = 70,
-    STET_EXIT_STORE = 74,   /* a store error: start again and recover */
-    STET_EXIT_LOCKED = 75,  /* another process owns the data */
-    STET_EXIT_FENCED = 76,  /* another owner has a higher epoch */
-    STET_EXIT_DAMAGED = 77, /* acknowledged data is missing: do not restart, restore */
-    STET_EXIT_CONFIG = 78
-};
 
 #endif
