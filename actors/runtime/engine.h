@@ -37,5 +37,15 @@ void stet_jobs_stats(stet_turn *turn, const stet_service *service, stet_buf *b);
 void stet_turn_wake_jobs(stet_turn *turn);
 /* The running service's table. */
 const stet_service *stet_turn_service(const stet_turn *turn);
+/* Undo of a part of a turn: writes and effects since the mark are gone. Marks nest. No scan may be open. Never use
+ * stet_batch_rollback alone: the effects would stay. */
+typedef struct stet_turn_mark {
+    uint64_t batch;
+    size_t items, bytes;
+} stet_turn_mark;
+stet_turn_mark stet_turn_mark_of(stet_turn *turn);
+void stet_turn_undo(stet_turn *turn, stet_turn_mark mark);
+/* True when the turn wrote or asked for more than one commit may hold: undo, and try again in the next turn. */
+bool stet_turn_overflowed(stet_turn *turn);
 
 #endif
