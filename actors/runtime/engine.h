@@ -13,7 +13,10 @@
 NODISCARD stet_code stet_jobs_recover(stet_turn *turn, const stet_service *service, stet_error *e);
 
 /* Promotes delayed jobs that are due, starts ready jobs while limits allow, resumes attempts whose time has come
- * (stet_job_resume_at). Bounded work per call; each job start is undone alone when its run fails.
+ * (stet_job_resume_at). Bounded work per call: at most 256 starts, and none after 256 KiB of batch. Each start is undone
+ * alone when its run fails (stet_turn_undo) and then written as a failed attempt; a run that answers STET_BUSY or
+ * STET_UNAVAILABLE is undone and tried again later. Calls stet_batch_release_reads() between starts: a tick is a
+ * message of its own. An error is the store's or our bug.
  * *ret_next_wall_ms: when to call again: 0 now (there is more), INT64_MAX nothing planned. */
 NODISCARD stet_code stet_jobs_tick(stet_turn *turn, const stet_service *service, int64_t *ret_next_wall_ms, stet_error *e);
 
@@ -25,7 +28,7 @@ bool stet_jobs_current(stet_turn *turn, const stet_service *service, stet_call_r
  * (a buffer that the core keeps; empty = from the beginning; emptied at the end of a pass). */
 NODISCARD stet_code stet_jobs_sweep(stet_turn *turn, const stet_service *service, stet_buf *cursor, uint32_t rows_max, stet_error *e);
 
-/* Verifies one row of a job table (STET_TABLE_JOBS ... JOBS_PAUSED): is it justified by the others? */
+/* Verifies one row of a job table (numbers 16..31): is it justified by the others? */
 NODISCARD stet_code stet_jobs_check_row(stet_turn *turn, const stet_service *service, stet_checker *checker, stet_str key,
                                         stet_str value, stet_error *e);
 
