@@ -3,7 +3,7 @@
  *   DATA/run/            mode 0700: sockets, locks, state of the supervisor   (or /tmp/stet-UID-HASH/ when DATA is too
  *   DATA/log/            logs of detached processes                            long for a socket address)
  *   DATA/ACTOR/PART/     an actor's partition: db/, witness, ballast
- * Thread: any. Memory: plain values. */
+ * Thread: any. Memory: plain values, created by nobody but stet_paths_create() and stet_make_directories(). */
 #ifndef STET_PATHS_H
 #define STET_PATHS_H
 
@@ -33,7 +33,8 @@ NODISCARD stet_code stet_make_directories(const char *path, stet_error *e);
 /* Takes an exclusive lock (fcntl) on DIR/name; *ret_fd stays open as long as it is held, close-on-exec. STET_CONFLICT
  * when another process holds it (its pid in the message). The kernel frees it when the holder dies. */
 NODISCARD stet_code stet_lock_file(const char *directory, const char *name, int *ret_fd, stet_error *e);
-/* pid of the holder of DIR/name, 0 when nobody holds it. */
+/* pid of the holder of DIR/name, 0 when nobody holds it. Not for a lock that this very process holds: closing the
+ * file would free it. (For the same reason a lock is taken after the last fork.) */
 int64_t stet_lock_holder(const char *directory, const char *name);
 
 #endif
