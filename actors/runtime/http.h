@@ -1,19 +1,21 @@
 /* http - external calls on the actor's loop: libcurl's multi interface behind one pollable descriptor.
  *
- * Poll stet_http_fd() for reading with stet_http_timeout_ms() as the longest wait; when it is readable or the wait is
- * over, call stet_http_run(). All callbacks are made from stet_http_run, never from inside libcurl.
+ * Poll stet_http_fd() for reading with stet_http_timeout_ms() as the longest wait; when it is readable or the
+ * wait is over, call stet_http_run(). All callbacks are made from stet_http_run, never from inside libcurl.
  *
  * A call that stet_http_start took ends in exactly one done(), unless it is cancelled. Before it, with
  * request->stream, data() brings the body in order, piece by piece.
  *
- * What is refused before or instead of sending (failure STET_HTTP_REFUSED): schemes other than https and, to loopback
- * only, http; https to private, link-local or loopback addresses unless the URL itself names loopback; URLs with user
- * names; header names or values with control characters. Redirects are answers like any other, never followed.
- * A request is handed to the network once: where libcurl would send it again over a new connection because a kept one
- * turned out dead, a method that is not safe and carries no Idempotency-Key ends as STET_HTTP_LOST instead.
+ * What is refused before or instead of sending (failure STET_HTTP_REFUSED): schemes other than https and, to
+ * loopback only, http; https to private, link-local or loopback addresses unless the URL itself names
+ * loopback; URLs with user names; header names or values with control characters. Redirects are answers like
+ * any other, never followed. A request is handed to the network once: where libcurl would send it again over
+ * a new connection because a kept one turned out dead, a method that is not safe and carries no
+ * Idempotency-Key ends as STET_HTTP_LOST instead.
  *
- * Thread: one, the loop's. The program must ignore SIGPIPE. Memory: start copies everything it is given; what callbacks
- * get lives until they return. Limits: STET_HTTP_CALLS_MAX calls at once, http.bodyMax bytes each. */
+ * Thread: one, the loop's. The program must ignore SIGPIPE. Memory: start copies everything it is given; what
+ * callbacks get lives until they return. Limits: STET_HTTP_CALLS_MAX calls at once, http.bodyMax bytes each.
+ */
 #ifndef STET_HTTP_H
 #define STET_HTTP_H
 
@@ -32,7 +34,9 @@ typedef struct stet_http_callbacks {
 
 /* Reads the http.* settings; config is not kept. STET_INVALID for a setting that libcurl does not take,
  * STET_UNAVAILABLE when the system gives no memory or descriptor. */
-NODISCARD stet_code stet_http_new(const stet_config *config, stet_http_callbacks callbacks, stet_http **ret, stet_error *e);
+NODISCARD
+stet_code stet_http_new(const stet_config *config, stet_http_callbacks callbacks, stet_http **ret,
+                        stet_error *e);
 /* Drops running calls without done(). NULL is a no-op; always NULL. */
 stet_http *stet_http_free(stet_http *self);
 
@@ -43,9 +47,11 @@ int64_t stet_http_timeout_ms(const stet_http *self);
 /* Does what is to do without blocking, and makes the callbacks. Bounded work a call. */
 void stet_http_run(stet_http *self);
 
-/* STET_BUSY at STET_HTTP_CALLS_MAX, STET_UNAVAILABLE without memory: then nothing was sent and no done() follows.
- * Everything else, a bad URL too, comes as done(). */
-NODISCARD stet_code stet_http_start(stet_http *self, stet_call_ref ref, const stet_http_request *request, stet_error *e);
+/* STET_BUSY at STET_HTTP_CALLS_MAX, STET_UNAVAILABLE without memory: then nothing was sent and no done()
+ * follows. Everything else, a bad URL too, comes as done(). */
+NODISCARD
+stet_code stet_http_start(stet_http *self, stet_call_ref ref, const stet_http_request *request,
+                          stet_error *e);
 /* No callback follows; the connection of a running call is closed. Unknown refs are ignored. */
 void stet_http_cancel(stet_http *self, stet_call_ref ref);
 /* Calls taken and not yet done or cancelled. */
