@@ -62,8 +62,11 @@ typedef struct stet_envelope {
     stet_str software;    /* ready, welcome: program version */
 } stet_envelope;
 
-/* STET_INVALID for anything that is not a STET/1 envelope within the bounds above. */
+/* STET_INVALID for anything that is not a STET/1 envelope within the bounds above: a name (command, service) has 1 or
+ * more of A-Z a-z 0-9 . - _, what the kind needs is there and not zero. *ret is then empty, but for the id where one
+ * could be read, so that the answer can carry it. */
 NODISCARD stet_code stet_envelope_decode(stet_str frame, stet_envelope *ret, stet_error *e);
+/* What is zero or empty is left out. */
 void stet_envelope_encode(const stet_envelope *envelope, stet_buf *b);
 const char *stet_kind_name(stet_kind kind);
 
