@@ -1,0 +1,2 @@
+stet_unit_test(client_core stet_client)
+stet_unit_test(client_merge stet_client)
