@@ -1,0 +1,188 @@
+"""lab - a real instance of Stet for tests: starts it in a directory of its own, asks it, kills parts of it, ends it.
+
+Only what docs/protocol.md says is used to talk to it. Run with /usr/bin/python3 (Debian's python3-zmq, python3-msgpack).
+STET_BIN names the directory of the programs.
+"""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+import urllib.request
+import uuid
+
+import msgpack
+import zmq
+
+BIN = os.environ.get("STET_BIN", "build/bin")
+
+
+class Refused(Exception):
+    """The answer was an error."""
+
+    def __init__(self, body):
+        super().__init__(f"{body.get('code')}: {body.get('message')}")
+        self.body = body
+        self.code = body.get("code")
+
+
+class NoAnswer(Exception):
+    pass
+
+
+def wait_until(condition, seconds, what):
+    """Looks at the condition until it holds and returns its value; fails after the limit."""
+    end = time.monotonic() + seconds
+    while True:
+        value = condition()
+        if value:
+            return value
+        if time.monotonic() > end:
+            raise AssertionError(f"not within {seconds} s: {what}")
+        time.sleep(0.02)
+
+
+class Client:
+    """Requests with resending, as docs/protocol.md describes them. One per thread."""
+
+    def __init__(self, endpoint, context=None):
+        self.context = context or zmq.Context.instance()
+        self.endpoint = endpoint
+        self.socket = None
+        self._connect()
+
+    def _connect(self):
+        if self.socket:
+            self.socket.close(0)
+        self.socket = self.context.socket(zmq.DEALER)
+        self.socket.setsockopt(zmq.LINGER, 0)
+        self.socket.setsockopt(zmq.RECONNECT_IVL, 20)
+        self.socket.connect(self.endpoint)
+
+    def close(self):
+        self.socket.close(0)
+
+    def send(self, command, body, request_id, timeout_ms=2000):
+        envelope = {"v": 1, "kind": "request", "id": request_id.bytes, "command": command, "timeoutMs": timeout_ms}
+        self.socket.send_multipart([msgpack.packb(envelope), msgpack.packb(body)])
+
+    def receive(self, wait_ms):
+        """(envelope, body bytes) of the next answer, or None."""
+        if not self.socket.poll(wait_ms):
+            return None
+        envelope, body = self.socket.recv_multipart()
+        return msgpack.unpackb(envelope), body
+
+    def ask(self, command, body=None, request_id=None, seconds=30.0, raw=False):
+        """The reply's body; resent with the same id on silence, busy, unavailable and timeout."""
+        request_id = request_id or uuid.uuid4()
+        end = time.monotonic() + seconds
+        last = None
+        while time.monotonic() < end:
+            self.send(command, body or {}, request_id)
+            resend = time.monotonic() + 1.0
+            while time.monotonic() < resend:
+                answer = self.receive(50)
+                if answer is None or answer[0].get("id") != request_id.bytes:
+                    continue
+                envelope, bytes_ = answer
+                if envelope["kind"] == "reply":
+                    return bytes_ if raw else msgpack.unpackb(bytes_)
+                last = msgpack.unpackb(bytes_)
+                if last["code"] not in ("busy", "unavailable", "timeout"):
+                    raise Refused(last)
+                time.sleep(min(last.get("retryAfterMs", 50), 500) / 1000)
+                break
+        raise NoAnswer(f"{command}: no answer in {seconds} s; last refusal {last}")
+
+
+class Instance:
+    """`stet up --sandbox --detach` in a temporary directory; use as a context manager."""
+
+    def __init__(self, config=None, sandbox=True, environment=None):
+        self.data = tempfile.mkdtemp(prefix="stet-lab-")
+        self.environment = {**os.environ, "STET_DATA": self.data, **(environment or {})}
+        self.sandbox = sandbox
+        self.config = None
+        if config:
+            self.config = os.path.join(self.data, "stet.conf")
+            with open(self.config, "w", encoding="utf-8") as file:
+                file.write(config)
+            os.chmod(self.config, 0o600)
+
+    def __enter__(self):
+        try:
+            self.up()
+        except BaseException:
+            self.__exit__(None, None, None)
+            raise
+        return self
+
+    def __exit__(self, kind, value, trace):
+        self.stet("down", check=False)
+        if kind is not None:
+            self.print_logs()
+        shutil.rmtree(self.data, ignore_errors=True)
+
+    def stet(self, *arguments, check=True, text=None):
+        done = subprocess.run([os.path.join(BIN, "stet"), *arguments], env=self.environment, input=text,
+                              capture_output=True, text=True, timeout=120, check=False)
+        if check and done.returncode != 0:
+            raise AssertionError(f"stet {' '.join(arguments)}: exit {done.returncode}\n{done.stdout}{done.stderr}")
+        return done
+
+    def up(self):
+        arguments = ["up", "--detach"]
+        if self.sandbox:
+            arguments.append("--sandbox")
+        if self.config:
+            arguments += ["--config", self.config]
+        self.stet(*arguments)
+
+    def status(self):
+        return json.loads(self.stet("status", "--json").stdout)
+
+    def endpoint(self, name):
+        return self.status()["endpoints"][name]
+
+    def client(self):
+        return Client(self.endpoint("front"))
+
+    def pid(self, name):
+        """pid of a running process of the instance, or None."""
+        for process in self.status()["processes"]:
+            if process["name"] == name and process["pid"]:
+                return process["pid"]
+        return None
+
+    def kill(self, name, sig=signal.SIGKILL):
+        """Signals one process of this instance; returns its pid, or None when it was not there."""
+        pid = self.pid(name)
+        if pid is None:
+            return None
+        try:
+            os.kill(pid, sig)
+        except ProcessLookupError:
+            return None
+        return pid
+
+    def http(self, method, path, body=None):
+        """Talks to the sandbox."""
+        with open(os.path.join(self.data, "run", "sandbox.port"), encoding="ascii") as file:
+            port = int(file.read())
+        data = None if body is None else json.dumps(body).encode()
+        request = urllib.request.Request(f"http://127.0.0.1:{port}{path}", data=data, method=method,
+                                         headers={"Content-Type": "application/json"})
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            text = answer.read()
+        return json.loads(text) if text else None
+
+    def print_logs(self):
+        log = os.path.join(self.data, "log")
+        for name in sorted(os.listdir(log)) if os.path.isdir(log) else []:
+            with open(os.path.join(log, name), encoding="utf-8", errors="replace") as file:
+                lines = file.readlines()[-40:]
+            print(f"---- {name}\n{''.join(lines)}", flush=True)
