@@ -5,6 +5,7 @@
 
 #include "proto/base/prng.h"
 #include "proto/client/core.h"
+#include "proto/wire/mp.h"
 
 /* A wire that records what was sent, and what the requester was told. */
 typedef struct wire {
