@@ -1,0 +1,7 @@
+stet_unit_test(drafter_sse stet_drafter_model)
+stet_unit_test(drafter_cost stet_drafter_model)
+if(EXISTS ${CMAKE_SOURCE_DIR}/proto/wire/json.c)
+  stet_unit_test(drafter_model stet_drafter_model)
+  stet_unit_test(drafter_prompt stet_drafter_model)
+  target_compile_definitions(unit_drafter_prompt PRIVATE STET_SNAPSHOTS="${CMAKE_CURRENT_SOURCE_DIR}/snapshots")
+endif()
