@@ -1,0 +1,2 @@
+stet_unit_test(http_rules stet_runtime stet_proto)
+stet_unit_test(workers stet_runtime stet_proto)
