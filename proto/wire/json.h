@@ -26,6 +26,8 @@ NODISCARD stet_code stet_mp_to_json(stet_str mp, stet_json_style style, stet_buf
 void stet_json_quote(stet_buf *b, stet_str text);
 /* True when the bytes are well-formed UTF-8 (no surrogates, no overlong forms). */
 bool stet_utf8_valid(stet_str text);
+/* Size of the longest prefix that is well-formed UTF-8. */
+size_t stet_utf8_prefix(stet_str text);
 /* The largest size <= size_max at which the text can be cut without splitting a character. */
 size_t stet_utf8_cut(stet_str text, size_t size_max);
 

@@ -35,9 +35,9 @@ static size_t character_size(const uint8_t *at, const uint8_t *end) {
     return size;
 }
 
-bool stet_utf8_valid(stet_str text) {
-    const uint8_t *at = (const uint8_t *)text.data;
-    const uint8_t *end = text.size ? at + text.size : at;
+size_t stet_utf8_prefix(stet_str text) {
+    const uint8_t *start = (const uint8_t *)text.data;
+    const uint8_t *at = start, *end = text.size ? at + text.size : at;
     while (at != end) {
         if (end - at >= 8) { /* almost everything is ASCII: eight bytes at a time */
             uint64_t eight;
@@ -49,10 +49,14 @@ bool stet_utf8_valid(stet_str text) {
         }
         size_t size = character_size(at, end);
         if (size == 0)
-            return false;
+            break;
         at += size;
     }
-    return true;
+    return (size_t)(at - start);
+}
+
+bool stet_utf8_valid(stet_str text) {
+    return stet_utf8_prefix(text) == text.size;
 }
 
 size_t stet_utf8_cut(stet_str text, size_t size_max) {
