@@ -1,0 +1,62 @@
+/* Each request that changed something is remembered by its id, with a hash of what was asked and the answer
+ * given, in the same commit as the change. So a repeat within actor.duplicatesKeep is answered from here and
+ * has no effect. */
+#include "actors/runtime/records.h"
+
+#include <sodium.h>
+
+void stet_duplicates_hash(stet_str command, stet_str body, uint8_t ret_hash[DUPLICATES_HASH_BYTES]) {
+    crypto_generichash_state state;
+    /* The command's size goes in too, or "a.b" + "cd" and "a.bc" + "d" would be one. */
+    uint8_t size = (uint8_t)command.size;
+    (void)crypto_generichash_init(&state, NULL, 0, DUPLICATES_HASH_BYTES);
+    (void)crypto_generichash_update(&state, &size, sizeof(size));
+    (void)crypto_generichash_update(&state, (const uint8_t *)command.data, command.size);
+    (void)crypto_generichash_update(&state, (const uint8_t *)body.data, body.size);
+    (void)crypto_generichash_final(&state, ret_hash, DUPLICATES_HASH_BYTES);
+}
+
+bool stet_duplicates_decode(stet_str value, stet_duplicate *ret) {
+    stet_mp_reader r;
+    if (!stet_turn_row_open(value, 4, &r))
+        return false;
+    stet_str hash = stet_mp_read_bin(&r);
+    ret->answered_ms = stet_mp_read_int(&r);
+    ret->answer = stet_mp_read_bin(&r);
+    if (r.failed || hash.size != DUPLICATES_HASH_BYTES)
+        return false;
+    memcpy(ret->hash, hash.data, sizeof(ret->hash));
+    return true;
+}
+
+static stet_key duplicate_key(stet_id id) {
+    stet_key key = stet_key_of(STET_TABLE_DUPLICATES);
+    stet_key_id(&key, id);
+    return key;
+}
+
+stet_code stet_duplicates_find(stet_turn *turn, stet_id id, stet_duplicate *ret, bool *ret_known,
+                               stet_error *e) {
+    stet_key key = duplicate_key(id);
+    stet_str value;
+    stet_code rc = stet_batch_get(stet_turn_batch(turn), stet_key_bytes(&key), &value, e);
+    *ret_known = false;
+    if (rc == STET_NOT_FOUND)
+        return STET_OK;
+    if (rc != STET_OK)
+        return rc;
+    if (!stet_duplicates_decode(value, ret))
+        return stet_turn_row_damaged(e, "duplicates");
+    *ret_known = true;
+    return STET_OK;
+}
+
+void stet_duplicates_put(stet_turn *turn, stet_id id, const uint8_t hash[DUPLICATES_HASH_BYTES],
+                         stet_str answer) {
+    stet_key key = duplicate_key(id);
+    stet_buf *row = stet_turn_row_new(turn, 4);
+    stet_mp_bin(row, hash, DUPLICATES_HASH_BYTES);
+    stet_mp_int(row, turn->wall_ms);
+    stet_mp_bin(row, answer.data, answer.size);
+    stet_turn_row_put(turn, &key);
+}

@@ -1,0 +1,126 @@
+/* Retention: removes what is older than the settings say, a few rows a step, each step a message of a turn.
+ *
+ * Answers: ids are UUIDv7, so the oldest stand first and an ordinary pass may end after a stretch of rows
+ * that stay; every SWEEP_FULL_EVERY-th pass looks at all, for clients whose ids have another order. Events:
+ * only a session whose newest event is too old goes, as a whole; its head row stays. */
+#include "actors/runtime/records.h"
+
+enum { SWEEP_FULL_EVERY = 60, SWEEP_KEPT_MAX = 4 * SWEEP_ROWS };
+
+static stet_scan *open_scan(stet_turn *turn, uint8_t table, const stet_buf *cursor) {
+    stet_key prefix = stet_key_of(table);
+    /* The cursor's row was looked at; a zero byte behind it makes the smallest key that is larger. */
+    uint8_t from[STET_KEY_BYTES_MAX];
+    size_t size = 0;
+    if (cursor->size > 0) {
+        ASSERT(cursor->size < STET_KEY_BYTES_MAX);
+        memcpy(from, cursor->data, cursor->size);
+        from[cursor->size] = 0;
+        size = cursor->size + 1;
+    }
+    return stet_batch_scan(stet_turn_batch(turn), stet_key_bytes(&prefix), stet_str_from(from, size), false);
+}
+
+static void keep_cursor(stet_sweep *sweep, stet_str key) {
+    stet_buf_clear(&sweep->cursor);
+    stet_buf_append_str(&sweep->cursor, key);
+    if (!stet_buf_ok(&sweep->cursor))
+        stet_buf_clear(&sweep->cursor); /* no memory: the pass begins again */
+}
+
+static stet_code sweep_duplicates(stet_turn *turn, stet_sweep *sweep, bool *ret_end, stet_error *e) {
+    int64_t oldest_ms = turn->wall_ms - stet_config_int(turn->config, STET_SETTING_actor_duplicates_keep);
+    bool full = sweep->pass % SWEEP_FULL_EVERY == 0;
+    stet_str key, value;
+    CLEANUP(stet_scan_done) stet_scan *scan = open_scan(turn, STET_TABLE_DUPLICATES, &sweep->cursor);
+    if (!scan)
+        return stet_error_set(e, STET_BUSY, "no memory for a scan");
+    for (uint32_t i = 0; i < SWEEP_ROWS; i++) {
+        stet_duplicate duplicate;
+        if (!stet_scan_next(scan, &key, &value) || (!full && sweep->kept >= SWEEP_KEPT_MAX)) {
+            *ret_end = true;
+            return stet_scan_status(scan, e);
+        }
+        keep_cursor(sweep, key);
+        if (!stet_duplicates_decode(value, &duplicate))
+            return stet_turn_row_damaged(e, "duplicates");
+        sweep->kept++;
+        if (duplicate.answered_ms < oldest_ms) {
+            stet_batch_delete(stet_turn_batch(turn), stet_buf_str(&sweep->cursor));
+            stet_turn_count(turn, "duplicates.swept", 1);
+            sweep->kept = 0;
+        }
+    }
+    return STET_OK;
+}
+
+/* Removes up to `room` events of a session that has gone quiet. */
+static void sweep_session(stet_turn *turn, stet_str session, stet_event_head *head, uint32_t *room) {
+    while (head->swept<head->last && * room> 0) {
+        head->swept++;
+        (*room)--;
+        stet_key key = stet_events_key(session, head->swept);
+        stet_batch_delete(stet_turn_batch(turn), stet_key_bytes(&key));
+        stet_turn_count(turn, "events.swept", 1);
+    }
+    stet_events_head_put(turn, session, head);
+}
+
+static stet_code sweep_events(stet_turn *turn, stet_sweep *sweep, bool *ret_end, stet_error *e) {
+    int64_t oldest_ms = turn->wall_ms - stet_config_int(turn->config, STET_SETTING_actor_events_keep);
+    uint32_t room = SWEEP_ROWS;
+    stet_str key, value;
+    CLEANUP(stet_scan_done) stet_scan *scan = open_scan(turn, STET_TABLE_EVENT_HEADS, &sweep->cursor);
+    if (!scan)
+        return stet_error_set(e, STET_BUSY, "no memory for a scan");
+    for (uint32_t i = 0; i < SWEEP_ROWS && room > 0; i++) {
+        stet_event_head head;
+        char text[STET_KEY_BYTES_MAX];
+        uint8_t table;
+        if (!stet_scan_next(scan, &key, &value)) {
+            *ret_end = true;
+            return stet_scan_status(scan, e);
+        }
+        stet_key_reader r = stet_key_reader_of(key, &table);
+        stet_str session = {text, stet_key_read_str(&r, text, sizeof(text))};
+        if (r.failed || !stet_events_head_decode(value, &head))
+            return stet_turn_row_damaged(e, "eventHeads");
+        if (head.newest_ms < oldest_ms && head.swept < head.last) {
+            sweep_session(turn, session, &head, &room);
+            if (head.swept < head.last)
+                return STET_OK; /* the cursor still stands before this session */
+        }
+        keep_cursor(sweep, key);
+    }
+    return STET_OK;
+}
+
+stet_code stet_sweep_step(stet_turn *turn, stet_sweep *sweep, bool *ret_end, stet_error *e) {
+    bool table_end = false;
+    stet_code rc;
+    *ret_end = false;
+    switch (sweep->stage) {
+    case 0:
+        rc = sweep_duplicates(turn, sweep, &table_end, e);
+        break;
+    case 1:
+        rc = sweep_events(turn, sweep, &table_end, e);
+        break;
+    default:
+        rc = stet_jobs_sweep(turn, turn->service, &sweep->cursor, SWEEP_ROWS, e);
+        table_end = sweep->cursor.size == 0;
+        break;
+    }
+    /* After an error go on with the next table: one bad row must not stop the retention of everything. */
+    if (rc != STET_OK || table_end) {
+        stet_buf_clear(&sweep->cursor);
+        sweep->kept = 0;
+        sweep->stage++;
+        if (sweep->stage > 2) {
+            sweep->stage = 0;
+            sweep->pass++;
+            *ret_end = true;
+        }
+    }
+    return rc;
+}

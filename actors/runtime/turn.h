@@ -1,0 +1,60 @@
+/* turn - the inside of stet_turn: what a message is handled with. Only the runtime includes this.
+ *
+ * There is one stet_turn per core. Its effects pointer names the list of the batch under construction and
+ * moves to the other list when that batch is sealed. Everything durable is read and written through the
+ * store's batch; what stands here is either an input (time, randomness, configuration) or a hint that may be
+ * wrong in the safe direction. */
+#ifndef STET_TURN_H
+#define STET_TURN_H
+
+#include "actors/runtime/effects.h"
+#include "actors/runtime/engine.h"
+
+enum { TURN_COUNTERS_MAX = 128, TURN_ROW_FORMAT = 1 };
+
+typedef struct turn_counter {
+    const char *name;
+    uint64_t value;
+} turn_counter;
+
+struct stet_turn {
+    const stet_service *service;
+    const stet_config *config;
+    stet_store *store;
+    stet_prng prng;
+    stet_id_source ids;
+    int64_t wall_ms, boot_ms;
+    void *state;
+    stet_effects *effects;
+    uint32_t partition;
+    stet_id instance;
+
+    stet_id request_id; /* of the request being handled */
+    stet_role role;
+
+    void *send_struct; /* where the body of a send is decoded to be checked */
+    stet_buf json;     /* scratch for event texts */
+    stet_buf row;      /* scratch for row values */
+
+    turn_counter counters[TURN_COUNTERS_MAX];
+    size_t counters_count;
+
+    /* Hints. */
+    bool broker_heard; /* lately, as of the beginning of the round */
+    bool jobs_wake;
+    int64_t timers_wall_ms; /* no timer is due before this */
+};
+
+/* Room for any command's struct. */
+size_t stet_turn_struct_size_max(void);
+
+/* Everything that is said about one of our own rows that cannot be read: a bug, or damage the store did not
+ * see. */
+stet_code stet_turn_row_damaged(stet_error *e, const char *table);
+/* Opens a row [format, ...] for reading; false when it is not one of at least `items` items. */
+bool stet_turn_row_open(stet_str value, uint32_t items, stet_mp_reader *ret);
+/* The scratch buffer for a row of `items` items, its format already written. */
+stet_buf *stet_turn_row_new(stet_turn *turn, uint32_t items);
+void stet_turn_row_put(stet_turn *turn, const stet_key *key);
+
+#endif
