@@ -98,16 +98,18 @@ typedef struct stet_command {
 
 /* Rows in the order of commands.def; index < STET_CMD_COUNT. */
 const stet_command *stet_command_at(stet_command_index index);
-/* NULL when there is no such command. Constant time. */
+/* NULL when there is no such command. One pass over a byte per command (its name's size), then one comparison for each
+ * name of that size. */
 const stet_command *stet_command_find(stet_str name);
 stet_command_index stet_command_index_of(const stet_command *command);
 /* True when at least one command of the table has this service as its first label. */
 bool stet_service_known(stet_str service);
+/* CONTROL may all; ACTOR all but what needs CONTROL; PRODUCER and VIEWER what needs no more than they are. */
 bool stet_role_may(stet_role caller, const stet_command *command);
 stet_role stet_role_from_name(stet_str name); /* STET_ROLE_NONE when unknown */
 const char *stet_role_name(stet_role role);
 
-/* Decodes a body (checked with stet_mp_check first) into the command's struct, record->struct_size bytes, zeroed
+/* Decodes a body (checked with stet_mp_check first; no bytes at all count as an empty map) into the command's struct, record->struct_size bytes, zeroed
  * first. STET_INVALID names the field's path: missing, wrong type, out of bounds, not one of the choices, or unknown
  * (a typo is an error, not silence). */
 NODISCARD stet_code stet_schema_decode(const stet_record *record, stet_str body, void *ret_struct, stet_error *e);
