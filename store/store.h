@@ -1,18 +1,20 @@
 /* store - one actor's durable state: ordered keys, batches that see their own writes, ONE commit.
  *
- *   begin -> get / put / delete / scan, message by message -> commit -> ticket -> completion (an event of the loop)
+ *   begin -> get / put / delete / scan, message by message -> commit -> ticket -> completion (an event of the
+ * loop)
  *
- * There is one batch under construction and at most one in flight. Reads look at the batch, then at the batch in
- * flight, then at the engine: nobody assumes that a commit is readable in the engine when commit returns. Engines:
- * RocksDB (its own commit thread: builds the write batch, hashes it into the chain, writes and syncs) and memory
- * (for simulation and unit tests). Handlers never know which.
+ * There is one batch under construction and at most one in flight. Reads look at the batch, then at the batch
+ * in flight, then at the engine: nobody assumes that a commit is readable in the engine when commit returns.
+ * Engines: RocksDB (its own commit thread: builds the write batch, hashes it into the chain, writes and
+ * syncs) and memory (for simulation and unit tests). Handlers never know which.
  *
  * Commit record: each commit carries, in the same write, the META row "head": a fixed header (magic, format,
- * partition, epoch, number, time, count, length, previous hash, BLAKE2b-256 of the WriteBatch bytes). Numbers have no
- * gap and are never reused.
+ * partition, epoch, number, time, count, length, previous hash, BLAKE2b-256 of the WriteBatch bytes). Numbers
+ * have no gap and are never reused.
  *
- * Errors: a failed commit is UNKNOWN, not undone. The only right reaction is to end the process without a reply;
- * opening again is the one repair path. Thread: all calls from the loop's thread, except where noted. */
+ * Errors: a failed commit is UNKNOWN, not undone. The only right reaction is to end the process without a
+ * reply; opening again is the one repair path. Thread: all calls from the loop's thread, except where noted.
+ */
 #ifndef STET_STORE_H
 #define STET_STORE_H
 
@@ -27,9 +29,9 @@ enum {
 };
 
 enum {
-    STET_STORE_FORMAT = 1,           /* refuses what it does not know */
+    STET_STORE_FORMAT = 1, /* refuses what it does not know */
     STET_VALUE_BYTES_MAX = 2 << 20,
-    STET_BATCH_BYTES_MAX = 4 << 20   /* hard cap of one turn */
+    STET_BATCH_BYTES_MAX = 4 << 20 /* hard cap of one turn */
 };
 
 typedef struct stet_store stet_store;
@@ -51,25 +53,29 @@ typedef struct stet_completion {
 } stet_completion;
 
 typedef struct stet_store_options {
-    const char *directory;    /* DATA/ACTOR/PARTITION; created when missing; locked while open */
+    const char *directory; /* DATA/ACTOR/PARTITION; created when missing; locked while open */
     uint32_t partition;
-    uint64_t memory_bytes;    /* write buffers and cache together */
-    uint64_t free_min_bytes;  /* below it stet_store_writable() says no; 0: never */
+    uint64_t memory_bytes;   /* write buffers and cache together */
+    uint64_t free_min_bytes; /* below it stet_store_writable() says no; 0: never */
     uint64_t ballast_bytes;
-    bool read_only;           /* for inspect: no lock, no recovery, no commit */
-    bool no_sync;             /* only for the power-loss harness, which must notice it */
+    bool read_only; /* for inspect: no lock, no recovery, no commit */
+    bool no_sync;   /* only for the power-loss harness, which must notice it */
 } stet_store_options;
 
 /* Opens with strict log recovery; on a torn tail or damage decides by the witness as store/recovery.h says.
  * STET_CONFLICT: another process has it. STET_INVALID: format not known (both versions named).
- * STET_INTERNAL: acknowledged data is missing or damaged: refuse to serve, the message says what to restore. */
-NODISCARD stet_code stet_store_open(const stet_store_options *options, stet_store **ret, stet_error *e);
+ * STET_INTERNAL: acknowledged data is missing or damaged: refuse to serve, the message says what to restore.
+ */
+NODISCARD
+stet_code stet_store_open(const stet_store_options *options, stet_store **ret, stet_error *e);
 /* The in-memory twin. Commits become durable when stet_store_next_completion() hands them out. */
-NODISCARD stet_code stet_store_open_memory(uint32_t partition, stet_store **ret, stet_error *e);
-/* Waits for the commit in flight, flushes the witness, frees. NULL is a no-op; always returns NULL. Dropping an open
- * batch drops its writes. */
+NODISCARD
+stet_code stet_store_open_memory(uint32_t partition, stet_store **ret, stet_error *e);
+/* Waits for the commit in flight, flushes the witness, frees. NULL is a no-op; always returns NULL. Dropping
+ * an open batch drops its writes. */
 stet_store *stet_store_close(stet_store *self);
-/* Memory engine only: forgets the batches that are not durable, as a crash would; the store is then as after open. */
+/* Memory engine only: forgets the batches that are not durable, as a crash would; the store is then as after
+ * open. */
 void stet_store_memory_crash(stet_store *self);
 
 /* Readable when a completion waits; -1 for the memory engine (then a completion is ready at once). */
@@ -78,12 +84,14 @@ int stet_store_completion_fd(const stet_store *self);
 bool stet_store_next_completion(stet_store *self, stet_completion *ret);
 bool stet_store_commit_in_flight(const stet_store *self);
 
-/* False when free space is below the mark (looked up at most every 250 ms of boot_ms): answer `unavailable`. */
+/* False when free space is below the mark (looked up at most every 250 ms of boot_ms): answer `unavailable`.
+ */
 bool stet_store_writable(stet_store *self, int64_t boot_ms);
 uint64_t stet_store_epoch(const stet_store *self);
 uint64_t stet_store_last_number(const stet_store *self); /* last durable commit */
 /* Copies the database (hard links where it can) to a directory that must not exist. */
-NODISCARD stet_code stet_store_checkpoint(stet_store *self, const char *directory, stet_error *e);
+NODISCARD
+stet_code stet_store_checkpoint(stet_store *self, const char *directory, stet_error *e);
 
 typedef struct stet_store_stats {
     uint64_t commits, commit_bytes, rows_written, reads, memory_bytes, disk_bytes, commit_ns_last;
@@ -93,29 +101,31 @@ stet_store_stats stet_store_stats_of(stet_store *self);
 /* ---- the batch under construction ---- */
 /* The current one; made on first use. Owned by the store. NULL only when out of memory. */
 stet_batch *stet_store_batch(stet_store *self);
-/* STET_NOT_FOUND when there is no such row. The value lives until stet_batch_release_reads(). Any other error comes
- * from the engine and must end the process. */
-NODISCARD stet_code stet_batch_get(stet_batch *self, stet_str key, stet_str *ret_value, stet_error *e);
-/* Fill memory only. Out of memory or over STET_BATCH_BYTES_MAX sets the sticky failure that stet_batch_failed()
- * shows and that a rollback to a mark from before clears. */
+/* STET_NOT_FOUND when there is no such row. The value lives until stet_batch_release_reads(). Any other error
+ * comes from the engine and must end the process. */
+NODISCARD
+stet_code stet_batch_get(stet_batch *self, stet_str key, stet_str *ret_value, stet_error *e);
+/* Fill memory only. Out of memory or over STET_BATCH_BYTES_MAX sets the sticky failure that
+ * stet_batch_failed() shows and that a rollback to a mark from before clears. */
 void stet_batch_put(stet_batch *self, stet_str key, stet_str value);
 void stet_batch_delete(stet_batch *self, stet_str key);
 bool stet_batch_failed(const stet_batch *self);
-size_t stet_batch_bytes(const stet_batch *self);  /* keys and values that would be written */
+size_t stet_batch_bytes(const stet_batch *self);   /* keys and values that would be written */
 uint32_t stet_batch_count(const stet_batch *self); /* rows that would be written */
 /* Undo to here: one message of the turn failed, the others stay. Marks nest. No scan may be open. */
 uint64_t stet_batch_mark(const stet_batch *self);
 void stet_batch_rollback(stet_batch *self, uint64_t mark);
 /* Frees what gets and scans of this message have read. The runtime calls it after each message. */
 void stet_batch_release_reads(stet_batch *self);
-/* Seals the batch and starts writing it. Only when no commit is in flight and the batch is not empty. The completion
- * arrives later with the ticket. wall_ms goes into the commit record. */
-NODISCARD stet_code stet_batch_commit(stet_batch *self, int64_t wall_ms, uint64_t *ret_ticket, stet_error *e);
+/* Seals the batch and starts writing it. Only when no commit is in flight and the batch is not empty. The
+ * completion arrives later with the ticket. wall_ms goes into the commit record. */
+NODISCARD
+stet_code stet_batch_commit(stet_batch *self, int64_t wall_ms, uint64_t *ret_ticket, stet_error *e);
 
 /* ---- ordered scan over everything that begins with prefix ---- */
-/* from: first key wanted, inside the prefix (or past it: nothing), {NULL,0} = the beginning (the end when reverse; then
- * `from` is the last key wanted). Sees the writes of this batch up to now; rows written during the scan may be seen or
- * not. NULL when out of memory (the batch then has failed). */
+/* from: first key wanted, inside the prefix (or past it: nothing), {NULL,0} = the beginning (the end when
+ * reverse; then `from` is the last key wanted). Sees the writes of this batch up to now; rows written during
+ * the scan may be seen or not. NULL when out of memory (the batch then has failed). */
 stet_scan *stet_batch_scan(stet_batch *self, stet_str prefix, stet_str from, bool reverse);
 /* False at the end or on an engine error. key and value live until the next call. */
 bool stet_scan_next(stet_scan *self, stet_str *ret_key, stet_str *ret_value);

@@ -1,0 +1,120 @@
+#include "store/store_internal.h"
+
+static stet_code not_found(stet_error *e) {
+    if (e) { /* the commonest answer of all (every new request asks for its duplicate): no formatting, no
+                clearing */
+        e->code = STET_NOT_FOUND;
+        e->retry_after_ms = 0;
+        e->field[0] = '\0';
+        e->message[0] = '\0';
+        e->details_size = 0;
+    }
+    return STET_NOT_FOUND;
+}
+
+stet_code stet_batch_get(stet_batch *self, stet_str key, stet_str *ret_value, stet_error *e) {
+    ASSERT(key.size > 0 && key.size <= STET_KEY_BYTES_MAX);
+    stet_store *store = self->store;
+    store->stats.reads++;
+    const stet_row *row = stet_overlay_find(store->building, key);
+    if (!row && store->in_flight)
+        row = stet_overlay_find(store->in_flight, key);
+    if (!row) {
+        stet_code rc = store->engine->ops->get(store->engine, key, &self->reads, ret_value, e);
+        return rc == STET_NOT_FOUND ? not_found(e) : rc;
+    }
+    if (stet_row_is_tombstone(row))
+        return not_found(e);
+    /* A copy: a later rollback or completion takes the row's own memory back. */
+    stet_str copy = stet_arena_copy(&self->reads, stet_row_value(row));
+    if (!copy.data)
+        return stet_error_set(e, STET_INTERNAL, "out of memory for a value that was read");
+    *ret_value = copy;
+    return STET_OK;
+}
+
+static void write_row(stet_batch *self, stet_str key, stet_str value) {
+    ASSERT(key.size > 0 && key.size <= STET_KEY_BYTES_MAX);
+    stet_store *store = self->store;
+    stet_overlay *building = store->building;
+    if (self->failed)
+        return;
+    size_t mark = stet_overlay_mark(building);
+    store->changes++;
+    if (value.size > STET_VALUE_BYTES_MAX || !stet_overlay_put(building, key, value)) {
+        self->failed = true;
+    } else if (building->bytes > STET_BATCH_BYTES_MAX) {
+        stet_overlay_undo(building, mark);
+        self->failed = true;
+    }
+}
+
+void stet_batch_put(stet_batch *self, stet_str key, stet_str value) {
+    if (!value.data) {
+        ASSERT(value.size == 0);
+        value.data = "";
+    }
+    write_row(self, key, value);
+}
+
+void stet_batch_delete(stet_batch *self, stet_str key) {
+    write_row(self, key, (stet_str){NULL, 0});
+}
+
+bool stet_batch_failed(const stet_batch *self) {
+    return self->failed;
+}
+
+size_t stet_batch_bytes(const stet_batch *self) {
+    return self->store->building->bytes;
+}
+
+uint32_t stet_batch_count(const stet_batch *self) {
+    return self->store->building->count;
+}
+
+/* The failure counts as one more change, so that a mark taken after it does not clear it. */
+uint64_t stet_batch_mark(const stet_batch *self) {
+    return stet_overlay_mark(self->store->building) + (self->failed ? 1 : 0);
+}
+
+void stet_batch_rollback(stet_batch *self, uint64_t mark) {
+    ASSERT(self->scans_open == 0);
+    ASSERT(mark <= stet_batch_mark(self));
+    stet_overlay *building = self->store->building;
+    if (mark > stet_overlay_mark(building))
+        return;
+    stet_overlay_undo(building, (size_t)mark);
+    self->store->changes++;
+    self->failed = false;
+}
+
+void stet_batch_release_reads(stet_batch *self) {
+    stet_arena_reset(&self->reads, STET_READS_KEEP_BYTES);
+}
+
+stet_code stet_batch_commit(stet_batch *self, int64_t wall_ms, uint64_t *ret_ticket, stet_error *e) {
+    stet_store *store = self->store;
+    ASSERT(store->in_flight == NULL);
+    ASSERT(store->building->count > 0);
+    ASSERT(self->scans_open == 0);
+    if (store->read_only)
+        return stet_error_set(e, STET_FORBIDDEN, "the store is open for reading only");
+    if (store->failed)
+        return stet_error_set(e, STET_INTERNAL,
+                              "an earlier commit failed: end the process and open the store again");
+    if (self->failed)
+        return stet_error_set(e, STET_TOO_LARGE, "the batch is over its limit: roll back to a mark first");
+    stet_overlay *sealed = store->building;
+    store->in_flight = sealed;
+    store->building = sealed == &store->overlays[0] ? &store->overlays[1] : &store->overlays[0];
+    store->commit = (stet_commit){.rows = sealed,
+                                  .record = {.partition = store->partition,
+                                             .epoch = store->epoch,
+                                             .number = store->number + 1,
+                                             .wall_ms = wall_ms,
+                                             .previous = store->hash}};
+    *ret_ticket = ++store->ticket;
+    store->engine->ops->submit(store->engine, &store->commit);
+    return STET_OK;
+}

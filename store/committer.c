@@ -1,0 +1,200 @@
+#include "store/committer.h"
+#include "proto/base/clock.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/eventfd.h>
+#include <time.h>
+#include <unistd.h>
+
+/* A commit is witnessed at most this long after it; the promise is 100 ms. */
+enum { WITNESS_AFTER_MS = 60 };
+
+struct stet_committer {
+    stet_rocks *rocks;
+    stet_witness *witness;
+    int event_fd;
+    pthread_t thread;
+    pthread_mutex_t mutex;
+    pthread_cond_t wake;
+    /* under the mutex */
+    stet_commit *submitted;
+    bool done, stopping;
+    /* the thread's own */
+    stet_buf write;
+    stet_error failure; /* code != STET_OK: nothing is written any more */
+    bool unwitnessed;
+    uint64_t unwitnessed_since_ns;
+    stet_commit_record last;
+};
+
+static void write_commit(stet_committer *self, stet_commit *commit) {
+    if (!stet_commit_build(commit->rows, &commit->record, &self->write)) {
+        stet_error_set(&self->failure, STET_INTERNAL, "out of memory for the commit");
+        return;
+    }
+    commit->write_bytes = self->write.size;
+    if (stet_rocks_write(self->rocks, stet_buf_str(&self->write), &self->failure) != STET_OK)
+        return;
+    self->last = commit->record;
+    if (!self->unwitnessed) {
+        self->unwitnessed = true;
+        self->unwitnessed_since_ns = stet_clock_boot_ns();
+    }
+}
+
+static void run(stet_committer *self, stet_commit *commit) {
+    uint64_t start = stet_clock_boot_ns();
+    if (self->failure.code == STET_OK)
+        write_commit(self, commit);
+    commit->nanoseconds = stet_clock_boot_ns() - start;
+    commit->result = self->failure.code == STET_OK ? STET_COMMIT_OK : STET_COMMIT_UNKNOWN;
+    commit->error = self->failure;
+}
+
+static void witness(stet_committer *self) {
+    self->unwitnessed = false;
+    if (self->failure.code != STET_OK)
+        return;
+    stet_hash hash = stet_commit_record_hash(&self->last);
+    stet_code rc =
+        stet_witness_write(self->witness, self->last.epoch, self->last.number, &hash, &self->failure);
+    (void)rc; /* stays in failure: the next commit has it as its result */
+}
+
+static uint64_t witness_due_ns(const stet_committer *self) {
+    return self->unwitnessed_since_ns + (uint64_t)WITNESS_AFTER_MS * 1000000;
+}
+
+/* Waits, the mutex held, for a commit, for the end, or until the witness is due. */
+static void wait_for_work(stet_committer *self) {
+    while (!self->submitted && !self->stopping) {
+        if (!self->unwitnessed) {
+            (void)pthread_cond_wait(&self->wake, &self->mutex);
+            continue;
+        }
+        uint64_t now = stet_clock_boot_ns(), due = witness_due_ns(self);
+        if (now >= due)
+            return;
+        struct timespec until;
+        (void)clock_gettime(CLOCK_MONOTONIC, &until); /* the condition's clock; due is in boot time */
+        uint64_t ns = (uint64_t)until.tv_nsec + (due - now);
+        until.tv_sec += (time_t)(ns / 1000000000);
+        until.tv_nsec = (long)(ns % 1000000000);
+        (void)pthread_cond_timedwait(&self->wake, &self->mutex, &until);
+    }
+}
+
+static void post(const stet_committer *self) {
+    const uint64_t one = 1;
+    ssize_t size;
+    do
+        size = write(self->event_fd, &one, sizeof one);
+    while (size < 0 && errno == EINTR);
+    ASSERT(size == (ssize_t)sizeof one);
+}
+
+static void *thread_main(void *argument) {
+    stet_committer *self = argument;
+    (void)pthread_mutex_lock(&self->mutex);
+    for (;;) {
+        wait_for_work(self);
+        stet_commit *commit = self->submitted;
+        bool stopping = self->stopping;
+        (void)pthread_mutex_unlock(&self->mutex);
+        if (commit)
+            run(self, commit);
+        (void)pthread_mutex_lock(&self->mutex);
+        if (commit) {
+            self->submitted = NULL;
+            self->done = true;
+            post(self);
+        }
+        (void)pthread_mutex_unlock(&self->mutex);
+        if (self->unwitnessed && (stopping || stet_clock_boot_ns() >= witness_due_ns(self)))
+            witness(self);
+        if (stopping && !commit)
+            return NULL;
+        (void)pthread_mutex_lock(&self->mutex);
+    }
+}
+
+/* Signals are the loop's business. */
+static bool start_thread(stet_committer *self) {
+    sigset_t all, before;
+    (void)sigfillset(&all);
+    (void)pthread_sigmask(SIG_SETMASK, &all, &before);
+    int rc = pthread_create(&self->thread, NULL, thread_main, self);
+    (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
+    return rc == 0;
+}
+
+static void release(stet_committer *self) {
+    if (self->event_fd >= 0)
+        (void)close(self->event_fd);
+    (void)pthread_cond_destroy(&self->wake);
+    (void)pthread_mutex_destroy(&self->mutex);
+    stet_buf_done(&self->write);
+    free(self);
+}
+
+stet_code stet_committer_start(stet_rocks *rocks, stet_witness *witness_file, stet_committer **ret,
+                               stet_error *e) {
+    stet_committer *self = malloc(sizeof *self);
+    if (!self)
+        return stet_error_set(e, STET_INTERNAL, "out of memory for the store");
+    *self = (stet_committer){.rocks = rocks,
+                             .witness = witness_file,
+                             .event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK),
+                             .write = STET_BUF(STET_COMMIT_BYTES_MAX)};
+    pthread_condattr_t attributes;
+    (void)pthread_condattr_init(&attributes);
+    (void)pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+    (void)pthread_cond_init(&self->wake, &attributes);
+    (void)pthread_condattr_destroy(&attributes);
+    (void)pthread_mutex_init(&self->mutex, NULL);
+    if (self->event_fd < 0 || !start_thread(self)) {
+        stet_error_set(e, STET_INTERNAL, "no thread or event for the store: %s", strerror(errno));
+        release(self);
+        return STET_INTERNAL;
+    }
+    *ret = self;
+    return STET_OK;
+}
+
+stet_committer *stet_committer_stop(stet_committer *self) {
+    if (!self)
+        return NULL;
+    (void)pthread_mutex_lock(&self->mutex);
+    self->stopping = true;
+    (void)pthread_cond_signal(&self->wake);
+    (void)pthread_mutex_unlock(&self->mutex);
+    (void)pthread_join(self->thread, NULL);
+    release(self);
+    return NULL;
+}
+
+int stet_committer_fd(const stet_committer *self) {
+    return self->event_fd;
+}
+
+void stet_committer_submit(stet_committer *self, stet_commit *commit) {
+    (void)pthread_mutex_lock(&self->mutex);
+    ASSERT(!self->submitted && !self->done);
+    self->submitted = commit;
+    (void)pthread_cond_signal(&self->wake);
+    (void)pthread_mutex_unlock(&self->mutex);
+}
+
+bool stet_committer_collect(stet_committer *self) {
+    (void)pthread_mutex_lock(&self->mutex);
+    bool done = self->done;
+    self->done = false;
+    uint64_t count;
+    while (done && read(self->event_fd, &count, sizeof count) < 0)
+        ASSERT(errno == EINTR); /* it was posted under this mutex */
+    (void)pthread_mutex_unlock(&self->mutex);
+    return done;
+}

@@ -1,0 +1,145 @@
+#include "store/witness.h"
+#include "proto/base/paths.h"
+#include "store/files.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+enum {
+    SLOTS = 2,
+    SLOT_STRIDE = 4096,
+    AT_GENERATION = 8,
+    AT_EPOCH = 16,
+    AT_NUMBER = 24,
+    AT_HASH = 32,
+    AT_CHECK = 64,
+    SLOT_BYTES = 96
+};
+_Static_assert(AT_HASH + STET_HASH_BYTES == AT_CHECK, "the check covers everything before it");
+
+static const char magic[8] = {'S', 'T', 'E', 'T', 'W', 'I', 'T', '1'};
+
+struct stet_witness {
+    int fd;
+    uint64_t generation;
+};
+
+static void put_u64(uint8_t *at, uint64_t n) {
+    n = __builtin_bswap64(n);
+    memcpy(at, &n, sizeof n);
+}
+static uint64_t get_u64(const uint8_t *at) {
+    uint64_t n;
+    memcpy(&n, at, sizeof n);
+    return __builtin_bswap64(n);
+}
+
+static bool witness_path(const char *directory, char path[STET_PATH_MAX]) {
+    int size = snprintf(path, STET_PATH_MAX, "%s/witness", directory);
+    return size > 0 && size < STET_PATH_MAX;
+}
+
+static bool is_blank(const uint8_t *bytes, size_t size) {
+    while (size > 0 && bytes[size - 1] == 0)
+        size--;
+    return size == 0;
+}
+
+static bool decode(const uint8_t slot[SLOT_BYTES], stet_witness_record *ret) {
+    stet_hash check = stet_hash_of(stet_str_from(slot, AT_CHECK));
+    if (memcmp(slot, magic, sizeof magic) != 0 ||
+        memcmp(slot + AT_CHECK, check.bytes, sizeof check.bytes) != 0)
+        return false;
+    ret->state = STET_WITNESS_KNOWN;
+    ret->generation = get_u64(slot + AT_GENERATION);
+    ret->epoch = get_u64(slot + AT_EPOCH);
+    ret->number = get_u64(slot + AT_NUMBER);
+    memcpy(ret->hash.bytes, slot + AT_HASH, STET_HASH_BYTES);
+    return true;
+}
+
+stet_code stet_witness_read(const char *directory, stet_witness_record *ret, stet_error *e) {
+    *ret = (stet_witness_record){.state = STET_WITNESS_NONE};
+    char path[STET_PATH_MAX];
+    if (!witness_path(directory, path))
+        return stet_error_set(e, STET_INVALID, "the path of the store's directory is too long");
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0 && errno == ENOENT)
+        return STET_OK;
+    if (fd < 0)
+        return stet_error_set(e, STET_INTERNAL, "%s cannot be opened: %s", path, strerror(errno));
+    for (int i = 0; i < SLOTS; i++) {
+        uint8_t slot[SLOT_BYTES];
+        stet_witness_record record;
+        ssize_t size;
+        do
+            size = pread(fd, slot, sizeof slot, (off_t)i * SLOT_STRIDE);
+        while (size < 0 && errno == EINTR);
+        if (size < 0) {
+            stet_error_set(e, STET_INTERNAL, "%s cannot be read: %s", path, strerror(errno));
+            (void)close(fd);
+            return STET_INTERNAL;
+        }
+        /* The first write of all may have been cut: then there are zeros, or nothing. */
+        if (ret->state == STET_WITNESS_NONE && !is_blank(slot, (size_t)size))
+            ret->state = STET_WITNESS_DAMAGED;
+        if (size == (ssize_t)sizeof slot && decode(slot, &record) &&
+            (ret->state != STET_WITNESS_KNOWN || record.generation > ret->generation))
+            *ret = record;
+    }
+    (void)close(fd);
+    return STET_OK;
+}
+
+stet_code stet_witness_open(const char *directory, const stet_witness_record *from, stet_witness **ret,
+                            stet_error *e) {
+    char path[STET_PATH_MAX];
+    if (!witness_path(directory, path))
+        return stet_error_set(e, STET_INVALID, "the path of the store's directory is too long");
+    int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+    if (fd < 0)
+        return stet_error_set(e, errno == ENOSPC ? STET_UNAVAILABLE : STET_INTERNAL,
+                              "%s cannot be opened: %s", path, strerror(errno));
+    stet_code rc = stet_files_sync_directory(directory, e);
+    stet_witness *self = rc == STET_OK ? malloc(sizeof *self) : NULL;
+    if (!self) {
+        (void)close(fd);
+        return rc != STET_OK ? rc : stet_error_set(e, STET_INTERNAL, "out of memory for the store");
+    }
+    *self = (stet_witness){.fd = fd, .generation = from->generation};
+    *ret = self;
+    return STET_OK;
+}
+
+stet_code stet_witness_write(stet_witness *self, uint64_t epoch, uint64_t number, const stet_hash *hash,
+                             stet_error *e) {
+    uint64_t generation = self->generation + 1;
+    uint8_t slot[SLOT_BYTES];
+    memcpy(slot, magic, sizeof magic);
+    put_u64(slot + AT_GENERATION, generation);
+    put_u64(slot + AT_EPOCH, epoch);
+    put_u64(slot + AT_NUMBER, number);
+    memcpy(slot + AT_HASH, hash->bytes, STET_HASH_BYTES);
+    stet_hash check = stet_hash_of(stet_str_from(slot, AT_CHECK));
+    memcpy(slot + AT_CHECK, check.bytes, sizeof check.bytes);
+    ssize_t size;
+    do
+        size = pwrite(self->fd, slot, sizeof slot, (off_t)(generation % SLOTS) * SLOT_STRIDE);
+    while (size < 0 && errno == EINTR);
+    if (size != (ssize_t)sizeof slot || fdatasync(self->fd) != 0)
+        return stet_error_set(e, STET_INTERNAL, "the witness cannot be written: %s; end the process",
+                              strerror(errno));
+    self->generation = generation;
+    return STET_OK;
+}
+
+stet_witness *stet_witness_close(stet_witness *self) {
+    if (self) {
+        (void)close(self->fd);
+        free(self);
+    }
+    return NULL;
+}

@@ -1,0 +1,49 @@
+/* witness - the last commit number, kept outside the database, so that a database that has lost its end is
+ * noticed.
+ *
+ * No recovery mode of RocksDB notices a log that was cut at a record boundary, emptied or deleted. The file
+ * beside db/ has two slots, in two blocks of 4096 bytes; each write goes to the older one and is synced, so
+ * that a cut write leaves the other. A slot, integers big-endian:
+ *
+ *      0   8  magic "STETWIT1"
+ *      8   8  generation: the higher one counts
+ *     16   8  epoch
+ *     24   8  commit number
+ *     32  32  hash of that commit
+ *     64  32  BLAKE2b-256 of the 64 bytes before
+ *
+ * Thread: one at a time (the commit thread while the store is open). */
+#ifndef STET_WITNESS_H
+#define STET_WITNESS_H
+
+#include "proto/base/code.h"
+#include "store/commit_record.h"
+
+typedef struct stet_witness stet_witness;
+
+typedef enum stet_witness_state {
+    STET_WITNESS_NONE, /* no file, or an empty one */
+    STET_WITNESS_KNOWN,
+    STET_WITNESS_DAMAGED /* a file without a good slot */
+} stet_witness_state;
+
+typedef struct stet_witness_record {
+    stet_witness_state state;
+    uint64_t generation, epoch, number;
+    stet_hash hash;
+} stet_witness_record;
+
+/* Reads DIR/witness; creates nothing. An error is one of the disk. */
+NODISCARD
+stet_code stet_witness_read(const char *directory, stet_witness_record *ret, stet_error *e);
+/* Opens for writing, creating the file; goes on from what was read. */
+NODISCARD
+stet_code stet_witness_open(const char *directory, const stet_witness_record *from, stet_witness **ret,
+                            stet_error *e);
+/* On disk when it returns. After an error the process is to end: it is not tried again. */
+NODISCARD
+stet_code stet_witness_write(stet_witness *self, uint64_t epoch, uint64_t number, const stet_hash *hash,
+                             stet_error *e);
+stet_witness *stet_witness_close(stet_witness *self); /* always NULL */
+
+#endif
