@@ -193,8 +193,9 @@ void drafter_answer_feed(drafter_answer *self, uint32_t status, stet_str bytes) 
 }
 
 void drafter_answer_finish(drafter_answer *self) {
-    if (self->status == 200 && self->kind != DRAFTER_BODY_JSON)
+    if (self->finished || (self->status == 200 && self->kind != DRAFTER_BODY_JSON))
         return;
+    self->finished = true;
     if (self->too_large || self->body.size == 0)
         return;
     if (!read_object(self, stet_buf_str(&self->body))) {

@@ -31,7 +31,8 @@ typedef struct drafter_answer {
     stet_buf scratch; /* MessagePack of the chunk being read; later of the output */
     uint32_t status;
     enum { DRAFTER_BODY_UNKNOWN, DRAFTER_BODY_STREAM, DRAFTER_BODY_JSON } kind;
-    bool done;      /* [DONE] came, or the JSON answer was whole */
+    bool done; /* [DONE] came, or the JSON answer was whole */
+    bool finished;
     bool malformed; /* a piece was not JSON */
     bool too_large;
     char finish_reason[32];
@@ -44,7 +45,7 @@ typedef struct drafter_answer {
 drafter_answer *drafter_answer_new(void);
 drafter_answer *drafter_answer_free(drafter_answer *self); /* always NULL */
 void drafter_answer_feed(drafter_answer *self, uint32_t status, stet_str bytes);
-/* After the last piece: reads a body that is not a stream. */
+/* After the last piece: reads a body that is not a stream. Again has no effect. */
 void drafter_answer_finish(drafter_answer *self);
 
 #endif

@@ -35,6 +35,9 @@ stet_id stet_turn_new_id(stet_turn *turn); /* UUIDv7 */
 const stet_config *stet_turn_config(const stet_turn *turn);
 stet_batch *stet_turn_batch(stet_turn *turn);
 void *stet_turn_state(const stet_turn *turn); /* the actor's volatile memory, from stet_service.state_size; lost in a crash */
+/* True when the turn wrote or asked for more than one commit may hold: what this message did will be undone, and its
+ * handler runs again in the next turn. A handler that changes volatile memory asks this first, or it does so twice. */
+bool stet_turn_overflowed(stet_turn *turn);
 /* The request being handled; zero/empty outside of a request. */
 stet_id stet_turn_request_id(const stet_turn *turn);
 stet_role stet_turn_role(const stet_turn *turn);

@@ -352,6 +352,8 @@ stet_code stet_core_new(const stet_core_options *options, const stet_core_edge *
     stet_code rc = stet_admit_init(&self->admit, options->service, e);
     if (rc == STET_OK && (!self->turn.state || !self->turn.send_struct || !stet_store_batch(options->store)))
         rc = stet_error_set(e, STET_UNAVAILABLE, "no memory");
+    if (rc == STET_OK && options->service->load)
+        rc = options->service->load(options->config, self->turn.state, e);
     if (rc == STET_OK)
         rc = first_turn(self, e);
     if (rc != STET_OK) {

@@ -48,7 +48,5 @@ typedef struct stet_turn_mark {
 } stet_turn_mark;
 stet_turn_mark stet_turn_mark_of(stet_turn *turn);
 void stet_turn_undo(stet_turn *turn, stet_turn_mark mark);
-/* True when the turn wrote or asked for more than one commit may hold: undo, and try again in the next turn. */
-bool stet_turn_overflowed(stet_turn *turn);
 
 #endif
