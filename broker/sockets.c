@@ -1,0 +1,301 @@
+#include "broker/sockets_internal.h"
+
+#include "proto/base/clock.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+enum {
+    POOL_CHUNK = 256,
+    FRONT_SEND_HWM = 8192, /* answers that wait for one client; more are dropped, and the client resends */
+    FRONT_RECV_HWM = 1000,
+    BACK_SEND_HWM = 40000, /* more than any credit, so that an actor within its credit is never full */
+    BACK_RECV_HWM = 4096,
+    EVENTS_HWM = 100000,
+    EVENT_BYTES_MAX = (64 << 10) + 1024,
+    SUBSCRIPTION_BYTES_MAX = 1024,
+    LINGER_MS = 200,
+    BACKLOG = 1024,
+    HANDSHAKE_MS = 5000,
+    HEARTBEAT_MS = 5000,
+    HEARTBEAT_TIMEOUT_MS = 15000
+};
+
+struct broker_chunk {
+    broker_chunk *next;
+    broker_message messages[POOL_CHUNK];
+};
+
+/* ---- messages ---- */
+broker_message *broker_message_take(broker_sockets *self) {
+    if (self->pool == NULL) {
+        broker_chunk *chunk = malloc(sizeof *chunk);
+        if (chunk == NULL)
+            return NULL;
+        chunk->next = self->chunks;
+        self->chunks = chunk;
+        for (uint32_t i = 0; i < POOL_CHUNK; i++)
+            broker_message_give(self, &chunk->messages[i]);
+    }
+    broker_message *message = self->pool;
+    self->pool = message->next;
+    return message;
+}
+
+void broker_message_give(broker_sockets *self, broker_message *message) {
+    message->next = self->pool;
+    self->pool = message;
+}
+
+int broker_recv(zmq_msg_t *msg, void *socket, int flags) {
+    int rc;
+    do
+        rc = zmq_msg_recv(msg, socket, flags);
+    while (rc < 0 && zmq_errno() == EINTR);
+    return rc;
+}
+
+int broker_send(zmq_msg_t *msg, void *socket, int flags) {
+    int rc;
+    do
+        rc = zmq_msg_send(msg, socket, flags);
+    while (rc < 0 && zmq_errno() == EINTR);
+    return rc;
+}
+
+/* ---- what the core asks for ---- */
+static broker_frame frame_new(void *context, const void *data, size_t size) {
+    broker_message *message = broker_message_take(context);
+    if (message == NULL)
+        return (broker_frame){0};
+    if (zmq_msg_init_size(&message->msg, size) != 0) {
+        broker_message_give(context, message);
+        return (broker_frame){0};
+    }
+    memcpy(zmq_msg_data(&message->msg), data, size);
+    return (broker_frame){.data = zmq_msg_data(&message->msg), .size = size, .handle = message};
+}
+
+static void frame_free(void *context, broker_frame frame) {
+    broker_message *message = frame.handle;
+    (void)zmq_msg_close(&message->msg);
+    broker_message_give(context, message);
+}
+
+/* After the identity was taken, ROUTER takes the rest without fail, also when the peer has just gone. */
+static void send_rest(broker_sockets *self, void *socket, const broker_frame *frames, uint32_t count) {
+    for (uint32_t i = 0; i < count; i++) {
+        int flags = ZMQ_DONTWAIT | (i + 1 < count ? ZMQ_SNDMORE : 0);
+        broker_message *message = frames[i].handle;
+        zmq_msg_t empty;
+        zmq_msg_t *msg = message != NULL ? &message->msg : &empty;
+        if (message == NULL)
+            (void)zmq_msg_init(&empty);
+        int rc = broker_send(msg, socket, flags);
+        ASSERT(rc >= 0);
+        if (message != NULL)
+            broker_message_give(self, message);
+    }
+}
+
+static bool send_frames(broker_sockets *self, void *socket, const broker_peer *to, const broker_frame *frames,
+                        uint32_t count) {
+    zmq_msg_t identity;
+    int rc = zmq_msg_init_size(&identity, to->size); /* small enough to be kept inside: takes no memory */
+    ASSERT(rc == 0);
+    memcpy(zmq_msg_data(&identity), to->id, to->size);
+    if (broker_send(&identity, socket, ZMQ_DONTWAIT | ZMQ_SNDMORE) >= 0) {
+        send_rest(self, socket, frames, count);
+        return true;
+    }
+    int error = zmq_errno();
+    ASSERT(error == EAGAIN || error == EHOSTUNREACH);
+    (void)zmq_msg_close(&identity);
+    for (uint32_t i = 0; i < count; i++)
+        if (frames[i].handle != NULL)
+            frame_free(self, frames[i]);
+    return false;
+}
+
+static bool send_front(void *context, const broker_peer *to, broker_frame envelope, broker_frame body) {
+    broker_sockets *self = context;
+    const broker_frame frames[] = {envelope, body};
+    return send_frames(self, self->front.socket, to, frames, COUNT_OF(frames));
+}
+
+static bool send_back(void *context, const broker_peer *to, broker_frame envelope, broker_frame route,
+                      broker_frame body) {
+    broker_sockets *self = context;
+    const broker_frame frames[] = {envelope, route, body};
+    return send_frames(self, self->back.socket, to, frames, COUNT_OF(frames));
+}
+
+/* XPUB drops for a subscriber that is full, and never blocks or fails for a complete message. */
+static void publish_two(broker_sockets *self, zmq_msg_t *topic, zmq_msg_t *payload) {
+    if (broker_send(topic, self->events.socket, ZMQ_DONTWAIT | ZMQ_SNDMORE) < 0)
+        (void)zmq_msg_close(topic);
+    else if (broker_send(payload, self->events.socket, ZMQ_DONTWAIT) >= 0)
+        return;
+    (void)zmq_msg_close(payload);
+}
+
+static bool copy_of(zmq_msg_t *msg, stet_str bytes) {
+    if (zmq_msg_init_size(msg, bytes.size) != 0)
+        return false;
+    if (bytes.size > 0)
+        memcpy(zmq_msg_data(msg), bytes.data, bytes.size);
+    return true;
+}
+
+static void publish(void *context, stet_str topic, stet_str payload) {
+    broker_sockets *self = context;
+    if (self->event_in_hand && payload.data == zmq_msg_data(&self->event_payload)) {
+        self->event_in_hand = false;
+        publish_two(self, &self->event_topic, &self->event_payload);
+        return;
+    }
+    zmq_msg_t topic_msg, payload_msg;
+    if (!copy_of(&topic_msg, topic))
+        return;
+    if (copy_of(&payload_msg, payload))
+        publish_two(self, &topic_msg, &payload_msg);
+    else
+        (void)zmq_msg_close(&topic_msg);
+}
+
+static void log_event(void *context, stet_level level, const char *event, const char *message,
+                      const stet_log_field *fields) {
+    (void)context;
+    stet_log_fields(level, event, message, fields);
+}
+
+/* ---- open and close ---- */
+static bool set(void *socket, int option, int value) {
+    return zmq_setsockopt(socket, option, &value, sizeof value) == 0;
+}
+
+static bool set_common(void *socket, int recv_hwm, int send_hwm, int64_t message_max) {
+    return zmq_setsockopt(socket, ZMQ_MAXMSGSIZE, &message_max, sizeof message_max) == 0 &&
+           set(socket, ZMQ_RCVHWM, recv_hwm) && set(socket, ZMQ_SNDHWM, send_hwm) &&
+           set(socket, ZMQ_LINGER, LINGER_MS) && set(socket, ZMQ_BACKLOG, BACKLOG) &&
+           set(socket, ZMQ_HANDSHAKE_IVL, HANDSHAKE_MS) && set(socket, ZMQ_HEARTBEAT_IVL, HEARTBEAT_MS) &&
+           set(socket, ZMQ_HEARTBEAT_TIMEOUT, HEARTBEAT_TIMEOUT_MS) && set(socket, ZMQ_IPV6, 1);
+}
+
+static bool create(broker_sockets *self) {
+    self->context = zmq_ctx_new();
+    if (self->context == NULL)
+        return false;
+    self->front.socket = zmq_socket(self->context, ZMQ_ROUTER);
+    self->back.socket = zmq_socket(self->context, ZMQ_ROUTER);
+    self->events_in.socket = zmq_socket(self->context, ZMQ_XSUB);
+    self->events.socket = zmq_socket(self->context, ZMQ_XPUB);
+    if (self->front.socket == NULL || self->back.socket == NULL || self->events_in.socket == NULL ||
+        self->events.socket == NULL)
+        return false;
+    return set_common(self->front.socket, FRONT_RECV_HWM, FRONT_SEND_HWM, STET_BODY_BYTES_MAX) &&
+           set_common(self->back.socket, BACK_RECV_HWM, BACK_SEND_HWM, STET_BODY_BYTES_MAX) &&
+           set_common(self->events_in.socket, EVENTS_HWM, EVENTS_HWM, EVENT_BYTES_MAX) &&
+           set_common(self->events.socket, EVENTS_HWM, EVENTS_HWM, SUBSCRIPTION_BYTES_MAX) &&
+           set(self->front.socket, ZMQ_ROUTER_MANDATORY, 1) &&
+           set(self->back.socket, ZMQ_ROUTER_MANDATORY, 1) && set(self->events.socket, ZMQ_XPUB_VERBOSE, 1);
+}
+
+static stet_code bind_to(void *socket, const char *endpoint, stet_error *e) {
+    if (zmq_bind(socket, endpoint) == 0) {
+        char bound[STET_ENDPOINT_MAX * 2] = "";
+        size_t size = sizeof bound;
+        (void)zmq_getsockopt(socket, ZMQ_LAST_ENDPOINT, bound, &size);
+        stet_log(STET_INFO, "listen", "listening", STET_LOG_C("endpoint", bound));
+        return STET_OK;
+    }
+    return stet_error_set(e, STET_UNAVAILABLE, "cannot listen on %s: %s", endpoint,
+                          zmq_strerror(zmq_errno()));
+}
+
+static stet_code bind_list(void *socket, const char *endpoint, const broker_endpoints *more, stet_error *e) {
+    stet_code rc = bind_to(socket, endpoint, e);
+    for (uint32_t i = 0; more != NULL && rc == STET_OK && i < more->count; i++)
+        rc = bind_to(socket, more->items[i], e);
+    return rc;
+}
+
+static stet_code bind_all(broker_sockets *self, const broker_sockets_options *options, stet_error *e) {
+    const stet_paths *paths = options->paths;
+    /* Actors first: a client that can ask finds them sooner. */
+    stet_code rc = bind_list(self->events_in.socket, paths->events_in, NULL, e);
+    if (rc == STET_OK)
+        rc = bind_list(self->back.socket, paths->back, NULL, e);
+    if (rc == STET_OK)
+        rc = bind_list(self->events.socket, paths->events, &options->events, e);
+    if (rc == STET_OK)
+        rc = bind_list(self->front.socket, paths->front, &options->front, e);
+    if (rc == STET_OK && zmq_send(self->events_in.socket, "\x01", 1, 0) != 1)
+        return stet_error_set(e, STET_INTERNAL, "cannot subscribe to events: %s", zmq_strerror(zmq_errno()));
+    return rc;
+}
+
+stet_code broker_sockets_open(const broker_sockets_options *options, broker_sockets **ret, stet_error *e) {
+    broker_sockets *self = calloc(1, sizeof *self);
+    if (self == NULL)
+        return stet_error_set(e, STET_INTERNAL, "out of memory");
+    self->paths = *options->paths;
+    self->memory_max = options->memory_max;
+    self->now_ms = stet_clock_boot_ms();
+    const broker_edge edge = {.context = self,
+                              .send_front = send_front,
+                              .send_back = send_back,
+                              .publish = publish,
+                              .frame_new = frame_new,
+                              .frame_free = frame_free,
+                              .log = log_event};
+    stet_code rc = STET_OK;
+    self->core = broker_core_new(&options->core, &edge, self->now_ms);
+    if (self->core == NULL || !create(self))
+        rc = stet_error_set(e, STET_INTERNAL, "cannot create sockets: %s", zmq_strerror(zmq_errno()));
+    if (rc == STET_OK)
+        rc = bind_all(self, options, e);
+    if (rc != STET_OK) {
+        (void)broker_sockets_close(self);
+        return rc;
+    }
+    *ret = self;
+    return STET_OK;
+}
+
+static void close_port(broker_port *port) {
+    if (port->socket != NULL)
+        (void)zmq_close(port->socket);
+    port->socket = NULL;
+}
+
+/* libzmq removes them as well; this is for the day it does not. We hold the lock, so they are ours. */
+static void unlink_endpoint(const char *endpoint) {
+    static const char scheme[] = "ipc://";
+    if (strncmp(endpoint, scheme, sizeof scheme - 1) == 0)
+        (void)unlink(endpoint + sizeof scheme - 1);
+}
+
+broker_sockets *broker_sockets_close(broker_sockets *self) {
+    if (self == NULL)
+        return NULL;
+    self->core = broker_core_free(self->core);
+    close_port(&self->front);
+    close_port(&self->back);
+    close_port(&self->events_in);
+    close_port(&self->events);
+    while (self->context != NULL && zmq_ctx_term(self->context) != 0 && zmq_errno() == EINTR)
+        continue;
+    unlink_endpoint(self->paths.front);
+    unlink_endpoint(self->paths.back);
+    unlink_endpoint(self->paths.events_in);
+    unlink_endpoint(self->paths.events);
+    while (self->chunks != NULL) {
+        broker_chunk *chunk = self->chunks;
+        self->chunks = chunk->next;
+        free(chunk);
+    }
+    free(self);
+    return NULL;
+}

@@ -1,0 +1,7 @@
+add_library(broker_fake STATIC broker_fake.c)
+target_link_libraries(broker_fake PUBLIC stet_broker_core PRIVATE PkgConfig::CMOCKA)
+stet_unit_test(broker_routing broker_fake stet_broker_core)
+stet_unit_test(broker_actors broker_fake stet_broker_core)
+stet_unit_test(broker_events broker_fake stet_broker_core)
+stet_unit_test(broker_model broker_fake stet_broker_core)
+stet_unit_test(broker_endpoints stet_broker_core)
