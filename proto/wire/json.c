@@ -296,10 +296,10 @@ static stet_code close_container(json_parser *p) {
         stet_mp_close_array(p->out, top->mark, top->count);
         return STET_OK;
     }
-    json_key *keys = p->keys + top->keys_first;
     size_t count = p->keys_count - top->keys_first;
     p->keys_count = top->keys_first;
     if (count > KEYS_PAIRWISE && stet_buf_ok(p->out)) {
+        json_key *keys = p->keys + top->keys_first;
         qsort_r(keys, count, sizeof *keys, key_compare, p);
         for (size_t i = 1; i < count; i++)
             if (key_compare(&keys[i - 1], &keys[i], p) == 0)

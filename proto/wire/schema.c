@@ -331,7 +331,7 @@ static stet_code decode_field(const place *at, const stet_field *field, stet_mp_
     case STET_TYPE_LIST:
         return decode_items(at, field, r, value, e);
     }
-    ASSERT(!"a field type");
+    ASSERT(false); /* every type has its case */
     return STET_INTERNAL;
 }
 
