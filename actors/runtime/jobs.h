@@ -30,7 +30,8 @@ typedef enum stet_job_state {
 const char *stet_job_state_name(stet_job_state state);
 NODISCARD bool stet_job_state_parse(stet_str name, stet_job_state *ret);
 
-enum { STET_JOB_KEY_SIZE_MAX = 128, STET_JOB_PAYLOAD_MAX = 512 << 10, STET_JOB_PRIORITIES = 10, STET_JOB_ATTEMPTS_KEPT = 64 };
+enum { STET_JOB_KEY_SIZE_MAX = 128, STET_JOB_PAYLOAD_MAX = 512 << 10, STET_JOB_RESULT_MAX = 512 << 10,
+       STET_JOB_DETAIL_MAX = 16 << 10, STET_JOB_PRIORITIES = 10, STET_JOB_ATTEMPTS_KEPT = 64 };
 
 /* A job as read in this turn. Strings live until the handler returns. */
 struct stet_job {

@@ -1,2 +1,3 @@
 stet_unit_test(http_rules stet_runtime stet_proto)
 stet_unit_test(workers stet_runtime stet_proto)
+stet_unit_test(jobs_flow stet_runtime stet_proto)
