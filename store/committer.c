@@ -25,7 +25,7 @@ struct stet_committer {
     /* the thread's own */
     stet_buf write;
     stet_error failure; /* code != STET_OK: nothing is written any more */
-    bool unwitnessed;
+    bool unwitnessed, witness_failed;
     uint64_t unwitnessed_since_ns;
     stet_commit_record last;
 };
@@ -54,14 +54,18 @@ static void run(stet_committer *self, stet_commit *commit) {
     commit->error = self->failure;
 }
 
+/* Also after a commit has failed: the ones before it were acknowledged. */
 static void witness(stet_committer *self) {
     self->unwitnessed = false;
-    if (self->failure.code != STET_OK)
+    if (self->witness_failed)
         return;
     stet_hash hash = stet_commit_record_hash(&self->last);
-    stet_code rc =
-        stet_witness_write(self->witness, self->last.epoch, self->last.number, &hash, &self->failure);
-    (void)rc; /* stays in failure: the next commit has it as its result */
+    stet_error e;
+    if (stet_witness_write(self->witness, self->last.epoch, self->last.number, &hash, &e) == STET_OK)
+        return;
+    self->witness_failed = true;
+    if (self->failure.code == STET_OK)
+        self->failure = e; /* the next commit has it as its result */
 }
 
 static uint64_t witness_due_ns(const stet_committer *self) {

@@ -63,8 +63,10 @@ typedef struct stet_store_options {
 } stet_store_options;
 
 /* Opens with strict log recovery; on a torn tail or damage decides by the witness as store/recovery.h says.
- * STET_CONFLICT: another process has it. STET_INVALID: format not known (both versions named).
- * STET_INTERNAL: acknowledged data is missing or damaged: refuse to serve, the message says what to restore.
+ * STET_CONFLICT: another process has it. STET_INVALID: format not known (both versions named), another
+ * partition. STET_UNAVAILABLE: the disk is full, even without the ballast: wait and open again.
+ * STET_NOT_FOUND: read_only and nothing there. STET_INTERNAL: acknowledged data is missing or damaged: refuse
+ * to serve, the message says what to restore.
  */
 NODISCARD
 stet_code stet_store_open(const stet_store_options *options, stet_store **ret, stet_error *e);
@@ -80,7 +82,8 @@ void stet_store_memory_crash(stet_store *self);
 
 /* Readable when a completion waits; -1 for the memory engine (then a completion is ready at once). */
 int stet_store_completion_fd(const stet_store *self);
-/* The next completion, in commit order; false when none is ready. Releases the batch in flight. */
+/* The next completion, in commit order; false when none is ready. Releases the batch in flight: no scan may
+ * be open. */
 bool stet_store_next_completion(stet_store *self, stet_completion *ret);
 bool stet_store_commit_in_flight(const stet_store *self);
 
@@ -89,7 +92,8 @@ bool stet_store_commit_in_flight(const stet_store *self);
 bool stet_store_writable(stet_store *self, int64_t boot_ms);
 uint64_t stet_store_epoch(const stet_store *self);
 uint64_t stet_store_last_number(const stet_store *self); /* last durable commit */
-/* Copies the database (hard links where it can) to a directory that must not exist. */
+/* Copies the database (hard links where it can) to a directory that must not exist (STET_CONFLICT); the copy
+ * can be opened as a store. A commit in flight may be in it or not. */
 NODISCARD
 stet_code stet_store_checkpoint(stet_store *self, const char *directory, stet_error *e);
 
@@ -99,10 +103,11 @@ typedef struct stet_store_stats {
 stet_store_stats stet_store_stats_of(stet_store *self);
 
 /* ---- the batch under construction ---- */
-/* The current one; made on first use. Owned by the store. NULL only when out of memory. */
+/* The one under construction, always the same pointer: after a commit it is empty again. Owned by the store,
+ * never NULL. */
 stet_batch *stet_store_batch(stet_store *self);
-/* STET_NOT_FOUND when there is no such row. The value lives until stet_batch_release_reads(). Any other error
- * comes from the engine and must end the process. */
+/* STET_NOT_FOUND, with an empty message, when there is no such row. The value lives until
+ * stet_batch_release_reads(). Any other error comes from the engine and must end the process. */
 NODISCARD
 stet_code stet_batch_get(stet_batch *self, stet_str key, stet_str *ret_value, stet_error *e);
 /* Fill memory only. Out of memory or over STET_BATCH_BYTES_MAX sets the sticky failure that

@@ -103,6 +103,11 @@ stet_code stet_witness_open(const char *directory, const stet_witness_record *fr
     if (fd < 0)
         return stet_error_set(e, errno == ENOSPC ? STET_UNAVAILABLE : STET_INTERNAL,
                               "%s cannot be opened: %s", path, strerror(errno));
+    /* Its blocks are taken now, so that the witness can still be written when the disk is full. */
+    if (fallocate(fd, 0, 0, SLOTS * SLOT_STRIDE) != 0 && errno == ENOSPC) {
+        (void)close(fd);
+        return stet_error_set(e, STET_UNAVAILABLE, "no room for %s: make room on the disk", path);
+    }
     stet_code rc = stet_files_sync_directory(directory, e);
     stet_witness *self = rc == STET_OK ? malloc(sizeof *self) : NULL;
     if (!self) {
