@@ -118,19 +118,18 @@ void stet_core_commit(stet_core *self) {
 
 void stet_core_complete(stet_core *self) {
     stet_completion completion;
-    while (!self->fatal && stet_store_next_completion(self->turn.store, &completion)) {
-        ASSERT(self->in_flight != NULL);
-        ASSERT(completion.ticket == self->ticket);
-        if (completion.result != STET_COMMIT_OK) {
-            core_fatal(self, completion.result == STET_COMMIT_FENCED ? STET_EXIT_FENCED : STET_EXIT_STORE,
-                       &completion.error);
-            return;
-        }
-        stet_effects *done = self->in_flight;
-        self->in_flight = NULL;
-        release(self, done);
-        stet_core_commit(self);
+    if (self->fatal || !stet_store_next_completion(self->turn.store, &completion))
+        return;
+    ASSERT(self->in_flight != NULL);
+    ASSERT(completion.ticket == self->ticket);
+    if (completion.result != STET_COMMIT_OK) {
+        core_fatal(self, completion.result == STET_COMMIT_FENCED ? STET_EXIT_FENCED : STET_EXIT_STORE, &completion.error);
+        return;
     }
+    stet_effects *done = self->in_flight;
+    self->in_flight = NULL;
+    release(self, done);
+    stet_core_commit(self);
 }
 
 /* ---- the runtime's own steps ---- */

@@ -56,7 +56,7 @@ bool stet_core_wants_more(const stet_core *self);
 /* Seals the turn: commits when there is something to commit and none is in flight; releases at once when there are only
  * reads and nothing is in flight. */
 void stet_core_commit(stet_core *self);
-/* Polls the store's completions and releases effects. */
+/* Takes the store's completion if there is one, releases its effects and seals what was built meanwhile. */
 void stet_core_complete(stet_core *self);
 int64_t stet_core_next_wake_boot_ms(const stet_core *self);
 /* Leave politely: says leave to the broker, starts nothing new. */

@@ -27,7 +27,7 @@ static void print_help(const char *name) {
         "Runs the %s actor. Usually started by `stet up`.\n"
         "\n"
         "  --data DIR        where everything lies (default: STET_DATA, else ~/.local/share/stet)\n"
-        "  --config FILE     settings (default: DATA/stet.conf when it is there)\n"
+        "  --config FILE     settings (default: STET_CONFIG, else DATA/stet.conf when it is there)\n"
         "  --inspect [WHAT]  print the stored rows as JSON lines, also while the actor runs\n"
         "  --check           verify the stored rows against each other\n"
         "  --version, --help\n"
@@ -116,8 +116,9 @@ static void raise_limits(void) {
 
 static stet_code read_config(stet_process *self, const process_options *options, stet_error *e) {
     char path[STET_PATH_MAX + 16];
-    const char *file = options->config;
-    if (!file) {
+    const char *file = options->config ? options->config : getenv("STET_CONFIG");
+    if (!file || !*file) {
+        file = NULL;
         int size = snprintf(path, sizeof(path), "%s/stet.conf", self->paths.data);
         if (size > 0 && (size_t)size < sizeof(path) && access(path, F_OK) == 0)
             file = path;
