@@ -103,9 +103,7 @@ static stet_code answer(broker_core *self, stet_role role, const stet_envelope *
         cmd_broker_last last;
     } decoded;
     ASSERT(command->record.struct_size <= sizeof decoded);
-    stet_code rc = stet_mp_check(body, STET_MP_LIMITS_BODY, e);
-    if (rc == STET_OK)
-        rc = stet_schema_decode(&command->record, body, &decoded, e);
+    stet_code rc = stet_body_decode(command, body, &decoded, e);
     if (rc != STET_OK)
         return rc;
     switch (stet_command_index_of(command)) {

@@ -39,12 +39,7 @@ static stet_code fits(stet_admit *self, const stet_envelope *envelope, stet_role
     if (!stet_role_may(role, command))
         return stet_error_set(e, STET_FORBIDDEN, "%s needs the role %s; yours is %s", command->name,
                               stet_role_name(command->role), stet_role_name(role));
-    if (body.size > STET_BODY_BYTES_MAX)
-        return stet_error_set(e, STET_TOO_LARGE, "a request may have %d bytes at most, this one has %zu",
-                              STET_BODY_BYTES_MAX, body.size);
-    stet_code rc = stet_mp_check(body, STET_MP_LIMITS_BODY, e);
-    if (rc == STET_OK)
-        rc = stet_schema_decode(&command->record, body, self->request, e);
+    stet_code rc = stet_body_decode(command, body, self->request, e);
     *ret = command;
     return rc;
 }

@@ -95,10 +95,7 @@ static stet_code check_send(stet_turn *turn, const char *command, stet_str body,
     const stet_command *row = stet_command_find(stet_str_of(command));
     if (!row)
         return stet_error_set(e, STET_INTERNAL, "there is no command %s to send", command);
-    if (body.size > STET_BODY_BYTES_MAX)
-        return stet_error_set(e, STET_TOO_LARGE, "a message may have %d bytes at most", STET_BODY_BYTES_MAX);
-    stet_code rc = stet_mp_check(body, STET_MP_LIMITS_BODY, e);
-    return rc == STET_OK ? stet_schema_decode(&row->record, body, turn->send_struct, e) : rc;
+    return stet_body_decode(row, body, turn->send_struct, e);
 }
 
 stet_code stet_turn_send(stet_turn *turn, const char *command, stet_str body, stet_error *e) {

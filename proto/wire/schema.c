@@ -1,6 +1,8 @@
 /* The tables of commands.def and the one decoder that walks them. */
 #include "proto/wire/schema.h"
 
+#include "proto/wire/envelope.h"
+
 #include <stdio.h>
 
 #include "proto/wire/rfc3339.h"
@@ -407,4 +409,12 @@ stet_mp_reader stet_list_reader(stet_list list) {
 void stet_list_next(const stet_record *record, stet_mp_reader *r, void *ret_struct) {
     stet_code rc = decode_record(record, NULL, r, ret_struct, NULL);
     ASSERT(rc == STET_OK); /* checked when the body was decoded */
+}
+
+stet_code stet_body_decode(const stet_command *command, stet_str body, void *ret_struct, stet_error *e) {
+    if (body.size > STET_BODY_BYTES_MAX)
+        return stet_error_set(e, STET_TOO_LARGE, "a body has at most %d bytes, this one has %zu",
+                              STET_BODY_BYTES_MAX, body.size);
+    stet_code rc = body.size ? stet_mp_check(body, STET_MP_LIMITS_BODY, e) : STET_OK;
+    return rc == STET_OK ? stet_schema_decode(&command->record, body, ret_struct, e) : rc;
 }

@@ -113,6 +113,8 @@ const char *stet_role_name(stet_role role);
  * first. STET_INVALID names the field's path: missing, wrong type, out of bounds, not one of the choices, or unknown
  * (a typo is an error, not silence). */
 NODISCARD stet_code stet_schema_decode(const stet_record *record, stet_str body, void *ret_struct, stet_error *e);
+/* The same for bytes from outside: bounds the size (STET_TOO_LARGE), checks them, then decodes. */
+NODISCARD stet_code stet_body_decode(const stet_command *command, stet_str body, void *ret_struct, stet_error *e);
 /* Iterates a LIST: decodes the element at the reader into ret_struct. Cannot fail on a decoded body. */
 stet_mp_reader stet_list_reader(stet_list list); /* stands on the first element */
 void stet_list_next(const stet_record *record, stet_mp_reader *r, void *ret_struct);
