@@ -39,7 +39,8 @@ static void end_section(drafter_context *self, stet_buf *b) {
 
 /* Calls found for each id of the payload's list that is an item, and lists the others. */
 static stet_code resolve(stet_turn *turn, const stet_job *job, const char *field, stet_buf *unresolved,
-                         void (*found)(void *context, uint64_t sequence), void *context, stet_error *e) {
+                         uint32_t *missing_count, void (*found)(void *context, uint64_t sequence),
+                         void *context, stet_error *e) {
     stet_str ids = stet_mp_get_raw(job->payload, field);
     size_t mark = stet_mp_open(unresolved);
     uint32_t missing = 0;
@@ -52,8 +53,11 @@ static stet_code resolve(stet_turn *turn, const stet_job *job, const char *field
         if (rc == STET_OK) {
             found(context, sequence);
         } else if (rc == STET_NOT_FOUND) {
-            stet_mp_str(unresolved, id);
-            missing++;
+            (*missing_count)++;
+            if (unresolved->size + id.size < DRAFTER_UNRESOLVED_BYTES) {
+                stet_mp_str(unresolved, id);
+                missing++;
+            }
         } else {
             return rc;
         }
@@ -83,7 +87,8 @@ static void add_sequence(void *context, uint64_t sequence) {
 
 static stet_code build_messages(stet_turn *turn, const stet_job *job, drafter_context *self, stet_error *e) {
     sequences list = {.count = 0};
-    stet_code rc = resolve(turn, job, "messagePointers", &self->unresolved, add_sequence, &list, e);
+    stet_code rc = resolve(turn, job, "messagePointers", &self->unresolved, &self->unresolved_count,
+                           add_sequence, &list, e);
     for (size_t i = 0; rc == STET_OK && i < list.count; i++) {
         drafter_item item;
         rc = drafter_item_read(turn, job->key, list.at[i], &item, e);
@@ -126,8 +131,8 @@ static stet_code build_excerpts(stet_turn *turn, const stet_job *job, drafter_co
     int64_t around = stet_config_int(stet_turn_config(turn), STET_SETTING_drafter_excerpt_items);
     around = around < 0 ? 0 : around > DRAFTER_EXCERPT_ITEMS_MAX ? DRAFTER_EXCERPT_ITEMS_MAX : around;
     self->left_out = 0;
-    stet_code rc =
-        resolve(turn, job, "transcriptAnchors", &self->unresolved_anchors, add_sequence, &anchors, e);
+    stet_code rc = resolve(turn, job, "transcriptAnchors", &self->unresolved_anchors, &self->unresolved_count,
+                           add_sequence, &anchors, e);
     if (rc == STET_OK)
         rc = drafter_transcript_head(turn, job->key, &head, e);
     if (rc != STET_OK)
@@ -163,8 +168,8 @@ stet_code drafter_context_build(stet_turn *turn, const stet_job *job, drafter_co
         .excerpts = STET_BUF(DRAFTER_CONTEXT_MAX + 1024),
         .messages = STET_BUF(DRAFTER_CONTEXT_MAX + 1024),
         .json = STET_BUF(DRAFTER_CONTEXT_MAX * 2),
-        .unresolved = STET_BUF(80 << 10),
-        .unresolved_anchors = STET_BUF(80 << 10),
+        .unresolved = STET_BUF(DRAFTER_UNRESOLVED_BYTES + 1024),
+        .unresolved_anchors = STET_BUF(DRAFTER_UNRESOLVED_BYTES + 1024),
     };
     stet_code rc = build_messages(turn, job, ret, e);
     if (rc == STET_OK)

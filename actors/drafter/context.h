@@ -6,14 +6,20 @@
 
 #include "actors/drafter/drafter.h"
 
-enum { DRAFTER_CONTEXT_MAX = 256 << 10, DRAFTER_ANCHORS_MAX = 64, DRAFTER_EXCERPT_ITEMS_MAX = 50 };
+enum {
+    DRAFTER_CONTEXT_MAX = 256 << 10,
+    DRAFTER_ANCHORS_MAX = 64,
+    DRAFTER_EXCERPT_ITEMS_MAX = 50,
+    DRAFTER_UNRESOLVED_BYTES = 4 << 10
+};
 
 typedef struct drafter_context {
     stet_buf excerpts;
     stet_buf messages;
-    stet_buf json;               /* promptContext */
-    stet_buf unresolved;         /* MessagePack array of messagePointers that name nothing */
+    stet_buf json;       /* promptContext */
+    stet_buf unresolved; /* MessagePack array of messagePointers that name nothing: the first few KiB */
     stet_buf unresolved_anchors; /* the same of transcriptAnchors */
+    uint32_t unresolved_count;   /* of both, all */
     uint32_t left_out;           /* items that found no room */
 } drafter_context;
 

@@ -1,5 +1,7 @@
 #include "actors/drafter/detail.h"
 
+#include "proto/wire/json.h"
+
 drafter_detail drafter_detail_of(const stet_job *job) {
     drafter_detail detail = {
         .base_version = stet_mp_get_uint(job->detail, "baseVersion", 0),
@@ -7,6 +9,7 @@ drafter_detail drafter_detail_of(const stet_job *job) {
         .calls = stet_mp_get_raw(job->detail, "calls"),
         .unresolved = stet_mp_get_raw(job->detail, "unresolved"),
         .unresolved_anchors = stet_mp_get_raw(job->detail, "unresolvedAnchors"),
+        .unresolved_count = stet_mp_get_uint(job->detail, "unresolvedCount", 0),
         .left_out = stet_mp_get_uint(job->detail, "leftOut", 0),
     };
     if (detail.calls.size > 0) {
@@ -26,11 +29,12 @@ static void put_list(stet_buf *b, const char *key, stet_str list) {
 
 /* Everything but the calls. */
 static void put_head(stet_buf *b, const drafter_detail *detail) {
-    stet_mp_map(b, 6);
+    stet_mp_map(b, 7);
     stet_mp_put_uint(b, "baseVersion", detail->base_version);
     stet_mp_put_uint(b, "baseSize", detail->base_size);
     put_list(b, "unresolved", detail->unresolved);
     put_list(b, "unresolvedAnchors", detail->unresolved_anchors);
+    stet_mp_put_uint(b, "unresolvedCount", detail->unresolved_count);
     stet_mp_put_uint(b, "leftOut", detail->left_out);
 }
 
@@ -51,6 +55,7 @@ void drafter_detail_begin(stet_buf *b, const drafter_detail *detail, const draft
         .base_size = base_size,
         .unresolved = stet_buf_str(&context->unresolved),
         .unresolved_anchors = stet_buf_str(&context->unresolved_anchors),
+        .unresolved_count = context->unresolved_count,
         .left_out = context->left_out,
     };
     put_head(b, &head);
@@ -86,7 +91,9 @@ void drafter_detail_end(stet_buf *b, const drafter_detail *detail, const drafter
         pairs++;
     }
     if (result->request_id.size > 0) {
-        stet_mp_put_str(b, "requestId", result->request_id);
+        stet_str id = result->request_id;
+        id.size = stet_utf8_cut(id, DRAFTER_REQUEST_ID_MAX);
+        stet_mp_put_str(b, "requestId", stet_utf8_valid(id) ? id : STET_STR("?"));
         pairs++;
     }
     if (answer && answer->usage.known) {

@@ -1,14 +1,14 @@
 /* detail - what a job's attempt remembers about its calls (stet_job_set_detail): {baseVersion, baseSize,
  * calls: [{try, startedAt, endedAt?, outcome?, status?, code?, requestId?, promptTokens?,
- * completionTokens?}], unresolved: [...], unresolvedAnchors: [...], leftOut}. It becomes part of the
- * attempt's history. */
+ * completionTokens?}], unresolved: [...], unresolvedAnchors: [...], unresolvedCount, leftOut}. It becomes
+ * part of the attempt's history. */
 #ifndef DRAFTER_DETAIL_H
 #define DRAFTER_DETAIL_H
 
 #include "actors/drafter/context.h"
 #include "actors/drafter/verdict.h"
 
-enum { DRAFTER_DETAIL_MAX = 192 << 10 };
+enum { DRAFTER_DETAIL_MAX = 16 << 10 /* the engine takes no more */, DRAFTER_REQUEST_ID_MAX = 100 };
 
 typedef struct drafter_detail {
     uint64_t base_version; /* of the document that the call saw */
@@ -17,6 +17,7 @@ typedef struct drafter_detail {
     uint32_t calls_count;
     stet_str unresolved; /* MessagePack array; {NULL, 0}: none */
     stet_str unresolved_anchors;
+    uint64_t unresolved_count;
     uint64_t left_out;
 } drafter_detail;
 

@@ -21,7 +21,7 @@
 #include "actors/drafter/report.h"
 #include "proto/wire/json.h"
 
-enum { URL_MAX = 1024, HEADER_MAX = 1024, RESULT_MAX = 192 << 10 };
+enum { URL_MAX = 1024, HEADER_MAX = 1024, RESULT_MAX = 32 << 10 };
 
 /* ---- calls in flight ---- */
 

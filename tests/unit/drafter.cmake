@@ -3,3 +3,7 @@ stet_unit_test(drafter_cost stet_drafter_model)
 stet_unit_test(drafter_model stet_drafter_model)
 stet_unit_test(drafter_prompt stet_drafter_model)
 target_compile_definitions(unit_drafter_prompt PRIVATE STET_SNAPSHOTS="${CMAKE_CURRENT_SOURCE_DIR}/snapshots")
+
+add_library(drafter_fixture STATIC drafter_fixture.c)
+target_link_libraries(drafter_fixture PUBLIC stet_drafter_core PkgConfig::CMOCKA)
+stet_unit_test(drafter_rows drafter_fixture)
