@@ -7,3 +7,5 @@ target_compile_definitions(unit_drafter_prompt PRIVATE STET_SNAPSHOTS="${CMAKE_C
 add_library(drafter_fixture STATIC drafter_fixture.c)
 target_link_libraries(drafter_fixture PUBLIC stet_drafter_core PkgConfig::CMOCKA)
 stet_unit_test(drafter_rows drafter_fixture)
+stet_unit_test(drafter_faults drafter_fixture)
+stet_unit_test(drafter_data drafter_fixture)
