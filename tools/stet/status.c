@@ -142,6 +142,16 @@ static void check_processes(status *s) {
     }
 }
 
+/* An actor may run without having found the broker; the broker cannot know of it. */
+static void check_registered(status *s) {
+    stet_str services = stet_mp_get_raw(stet_buf_str(&s->services), "services");
+    for (size_t i = 0; s->supervised && i < supervisor_programs_count; i++) {
+        const program *p = &supervisor_programs[i];
+        if (p->stage == STAGE_ACTOR && !view_has(services, "name", p->name))
+            add_reason(s, "%s has not registered with the broker; look at its log", p->name);
+    }
+}
+
 static void gather(stet_cli *cli, status *s) {
     s->supervised = stet_lock_holder(cli->paths.run, SUPERVISOR_LOCK) != 0;
     if (s->supervised && supervisor_read_state(&cli->paths, &s->state, NULL) == STET_OK)
@@ -158,6 +168,7 @@ static void gather(stet_cli *cli, status *s) {
         add_reasons(s, "broker", stet_buf_str(&health));
     if (ask(cli, "broker.stats", &s->stats))
         s->oldest_ms = stet_mp_get_uint(stet_buf_str(&s->stats), "oldestWaitingMs", 0);
+    check_registered(s);
     ask_services(cli, s);
 }
 

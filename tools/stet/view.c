@@ -21,6 +21,15 @@ stet_str view_find(stet_str map, const char *path) {
     return map;
 }
 
+bool view_has(stet_str array, const char *key, const char *text) {
+    stet_mp_reader r = stet_mp_reader_of(array);
+    uint32_t count = stet_mp_peek(&r) == STET_MP_ARRAY ? stet_mp_read_array(&r) : 0;
+    bool found = false;
+    for (uint32_t i = 0; i < count && !r.failed && !found; i++)
+        found = stet_str_is(stet_mp_get_str(stet_mp_read_raw(&r), key, (stet_str){NULL, 0}), text);
+    return found;
+}
+
 /* "2026-11-25T22:38:36.123Z" as local time; as it is when it is none. */
 static void put_time(stet_buf *b, stet_str text) {
     int64_t wall_ms = 0;

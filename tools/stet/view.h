@@ -15,6 +15,8 @@ typedef struct view_column {
 
 /* The value at a dotted path of a map, as its bytes; {NULL, 0} when missing. */
 stet_str view_find(stet_str map, const char *path);
+/* True when one of the array's maps has this text at the key. */
+bool view_has(stet_str array, const char *key, const char *text);
 /* One value as text; "" for missing and null, JSON for what is nested. */
 void view_value(stet_str value, view_kind kind, stet_buf *b);
 /* Appends a row for each map of the array. Returns how many. */
