@@ -19,7 +19,9 @@ enum {
     BACKLOG = 1024,
     HANDSHAKE_MS = 5000,
     HEARTBEAT_MS = 5000,
-    HEARTBEAT_TIMEOUT_MS = 15000
+    HEARTBEAT_TIMEOUT_MS = 15000,
+    /* Twice what is carried: what is a little too large is answered too_large, more costs the connection. */
+    FRAME_BYTES_MAX = 2 * STET_BODY_BYTES_MAX
 };
 
 struct broker_chunk {
@@ -194,8 +196,8 @@ static bool create(broker_sockets *self) {
     if (self->front.socket == NULL || self->back.socket == NULL || self->events_in.socket == NULL ||
         self->events.socket == NULL)
         return false;
-    return set_common(self->front.socket, FRONT_RECV_HWM, FRONT_SEND_HWM, STET_BODY_BYTES_MAX) &&
-           set_common(self->back.socket, BACK_RECV_HWM, BACK_SEND_HWM, STET_BODY_BYTES_MAX) &&
+    return set_common(self->front.socket, FRONT_RECV_HWM, FRONT_SEND_HWM, FRAME_BYTES_MAX) &&
+           set_common(self->back.socket, BACK_RECV_HWM, BACK_SEND_HWM, FRAME_BYTES_MAX) &&
            set_common(self->events_in.socket, EVENTS_HWM, EVENTS_HWM, EVENT_BYTES_MAX) &&
            set_common(self->events.socket, EVENTS_HWM, EVENTS_HWM, SUBSCRIPTION_BYTES_MAX) &&
            set(self->front.socket, ZMQ_ROUTER_MANDATORY, 1) &&

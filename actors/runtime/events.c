@@ -10,7 +10,7 @@
 
 enum {
     EVENT_SESSION_SIZE_MAX = 128,
-    EVENT_TEXT_BYTES_MAX = 64 << 10,
+    EVENT_TEXT_BYTES_MAX = (64 << 10) - 64, /* with its prefix it fits the 64 KiB that the broker relays */
     EVENTS_PAGE_BYTES = 512 << 10,
     EVENTS_PAGE_ITEMS = 200
 };

@@ -208,7 +208,11 @@ static void reference_settings(stet_buf *b) {
         "\n## Settings\n\n"
         "From the environment, then the configuration file (ZPL: `section` and, indented by four spaces,\n"
         "`key = value`), then the default. Secrets come only from the environment or from a file with mode\n"
-        "0600. A key that is not listed is an error.\n\n"
+        "0600. A key that is not listed is an error. STR is text, INT an integer, MS a duration (`250ms`, "
+        "`30s`,\n"
+        "`5m`, `24h`, `7d`, or bare milliseconds), SIZE bytes (`64K`, `32M`, `1G`), BOOL `true` or `false`, "
+        "INTS\n"
+        "a list of integers separated by commas.\n\n"
         "| setting | type | default | environment | |\n|---|---|---|---|---|\n");
     for (int i = 0; i < STET_SETTINGS_COUNT; i++) {
         const stet_setting_info *setting = stet_setting_at((stet_setting)i);
