@@ -1,3 +1,4 @@
 stet_unit_test(cli_args stet_tools)
 stet_unit_test(cli_restart stet_tools)
 stet_unit_test(cli_table stet_tools)
+stet_unit_test(sandbox_answer stet_sandbox_core stet_proto)
