@@ -12,6 +12,16 @@ static stet_code not_found(stet_error *e) {
     return STET_NOT_FOUND;
 }
 
+stet_code stet_store_read_result(stet_store *store, stet_code rc, const stet_error *e) {
+    if (rc == STET_OK || store->read_error.code != STET_OK)
+        return rc;
+    if (e)
+        store->read_error = *e;
+    else
+        (void)stet_error_set(&store->read_error, rc, "reading the store failed");
+    return rc;
+}
+
 stet_code stet_batch_get(stet_batch *self, stet_str key, stet_str *ret_value, stet_error *e) {
     ASSERT(key.size > 0 && key.size <= STET_KEY_BYTES_MAX);
     stet_store *store = self->store;
@@ -20,8 +30,10 @@ stet_code stet_batch_get(stet_batch *self, stet_str key, stet_str *ret_value, st
     if (!row && store->in_flight)
         row = stet_overlay_find(store->in_flight, key);
     if (!row) {
-        stet_code rc = store->engine->ops->get(store->engine, key, &self->reads, ret_value, e);
-        return rc == STET_NOT_FOUND ? not_found(e) : rc;
+        stet_code rc = store->fail_reads
+                           ? stet_error_set(e, STET_INTERNAL, "reading fails, as the test wants it")
+                           : store->engine->ops->get(store->engine, key, &self->reads, ret_value, e);
+        return rc == STET_NOT_FOUND ? not_found(e) : stet_store_read_result(store, rc, e);
     }
     if (stet_row_is_tombstone(row))
         return not_found(e);
@@ -116,5 +128,9 @@ stet_code stet_batch_commit(stet_batch *self, int64_t wall_ms, uint64_t *ret_tic
                                              .previous = store->hash}};
     *ret_ticket = ++store->ticket;
     store->engine->ops->submit(store->engine, &store->commit);
+    if (store->next_commit != STET_COMMIT_OK) {
+        store->commit.result = store->next_commit;
+        (void)stet_error_set(&store->commit.error, STET_INTERNAL, "the commit fails, as the test wants it");
+    }
     return STET_OK;
 }

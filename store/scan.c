@@ -155,7 +155,8 @@ bool stet_scan_next(stet_scan *self, stet_str *ret_key, stet_str *ret_value) {
             advance(self);
         scan_source *engine = &self->sources[ENGINE];
         if (!engine->present && self->status == STET_OK)
-            self->status = engine->iter->ops->status(engine->iter, &self->error);
+            self->status = stet_store_read_result(
+                self->batch->store, engine->iter->ops->status(engine->iter, &self->error), &self->error);
         scan_source *next = self->ended || self->status != STET_OK ? NULL : newest_of_nearest(self);
         if (!next) {
             self->ended = true;

@@ -162,11 +162,30 @@ void stet_store_memory_crash(stet_store *self) {
     self->batch.failed = false;
     stet_batch_release_reads(&self->batch);
     self->failed = false;
+    self->read_error.code = STET_OK;
+    self->fail_reads = false;
+    self->next_commit = STET_COMMIT_OK;
     stet_head head;
     stet_error e;
     stet_code rc = stet_head_load(engine_get, self->engine, self->partition, "memory", &head, &e);
     ASSERT(rc == STET_OK && head.present);
     take_head(self, &head);
+}
+
+void stet_store_memory_fail_commit(stet_store *self, stet_commit_result result) {
+    ASSERT(self->in_memory);
+    self->next_commit = result;
+}
+
+void stet_store_memory_fail_reads(stet_store *self) {
+    ASSERT(self->in_memory);
+    self->fail_reads = true;
+}
+
+stet_code stet_store_read_status(const stet_store *self, stet_error *e) {
+    if (self->read_error.code != STET_OK && e)
+        *e = self->read_error;
+    return self->read_error.code;
 }
 
 int stet_store_completion_fd(const stet_store *self) {

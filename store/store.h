@@ -79,6 +79,10 @@ stet_store *stet_store_close(stet_store *self);
 /* Memory engine only: forgets the batches that are not durable, as a crash would; the store is then as after
  * open. */
 void stet_store_memory_crash(stet_store *self);
+/* Memory engine only: the next commit ends with this result, its rows are lost. */
+void stet_store_memory_fail_commit(stet_store *self, stet_commit_result result);
+/* Memory engine only: from now on reads of durable rows fail. */
+void stet_store_memory_fail_reads(stet_store *self);
 
 /* Readable when a completion waits; -1 for the memory engine (then a completion is ready at once). */
 int stet_store_completion_fd(const stet_store *self);
@@ -86,6 +90,8 @@ int stet_store_completion_fd(const stet_store *self);
  * be open. */
 bool stet_store_next_completion(stet_store *self, stet_completion *ret);
 bool stet_store_commit_in_flight(const stet_store *self);
+/* STET_OK, or the first error that the engine met while reading, whoever was told: end the process. */
+stet_code stet_store_read_status(const stet_store *self, stet_error *e);
 
 /* False when free space is below the mark (looked up at most every 250 ms of boot_ms): answer `unavailable`.
  */

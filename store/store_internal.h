@@ -34,9 +34,15 @@ struct stet_store {
     stet_hash hash;
     uint32_t partition;
     bool failed, read_only, in_memory;
+    stet_error read_error;          /* code STET_OK: none yet */
+    bool fail_reads;                /* tests, in memory */
+    stet_commit_result next_commit; /* tests, in memory: what becomes of it */
     int lock_fd;
     stet_space *space; /* NULL in memory and when read only */
     stet_store_stats stats;
 };
+
+/* Remembers the first error of reading; returns rc. */
+stet_code stet_store_read_result(stet_store *store, stet_code rc, const stet_error *e);
 
 #endif

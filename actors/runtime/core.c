@@ -33,14 +33,16 @@ int stet_core_fatal(const stet_core *self, stet_error *e) {
     return self->fatal;
 }
 
-/* False, and fatal, when there is no memory for a batch: from then on no turn begins. */
+/* False, and fatal, when there is no memory for a batch or the store could not be read: what was decided on
+ * such a reading is neither committed nor released, and no turn begins any more. */
 static bool have_batch(stet_core *self) {
     stet_error error = {0};
     if (self->fatal)
         return false;
-    if (stet_store_batch(self->turn.store))
+    if (!stet_store_batch(self->turn.store))
+        (void)stet_error_set(&error, STET_INTERNAL, "no memory for a batch");
+    else if (stet_store_read_status(self->turn.store, &error) == STET_OK)
         return true;
-    (void)stet_error_set(&error, STET_INTERNAL, "no memory for a batch");
     core_fatal(self, STET_EXIT_STORE, &error);
     return false;
 }
@@ -123,7 +125,8 @@ void stet_core_complete(stet_core *self) {
     ASSERT(self->in_flight != NULL);
     ASSERT(completion.ticket == self->ticket);
     if (completion.result != STET_COMMIT_OK) {
-        core_fatal(self, completion.result == STET_COMMIT_FENCED ? STET_EXIT_FENCED : STET_EXIT_STORE, &completion.error);
+        core_fatal(self, completion.result == STET_COMMIT_FENCED ? STET_EXIT_FENCED : STET_EXIT_STORE,
+                   &completion.error);
         return;
     }
     stet_effects *done = self->in_flight;

@@ -20,6 +20,7 @@ typedef struct stet_link {
     int64_t heard_boot_ms; /* INT64_MIN / 2: never */
     int64_t next_boot_ms;  /* of the next ready or heartbeat */
     int64_t ready_boot_ms; /* of the last ready */
+    int64_t pause_ms;      /* before the next ready when there is no connection yet */
     stet_id broker;
     uint64_t registrations;
 } stet_link;

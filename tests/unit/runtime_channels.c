@@ -403,6 +403,25 @@ static void heartbeats_keep_the_interval_and_silence_ends_in_ready(void **state)
     rig_free(r);
 }
 
+static void without_a_connection_ready_is_tried_again_soon_and_then_each_interval(void **state) {
+    rig *r = rig_new();
+    (void)state;
+    rig_later(r, 1000);
+    r->line_down = true;
+    rig_round(r);
+    int64_t waits[] = {20, 40, 80, 160, 250, 250};
+    for (size_t i = 0; i < COUNT_OF(waits); i++) {
+        uint64_t tries = r->tries;
+        rig_later(r, waits[i] - 1);
+        rig_round(r);
+        assert_int_equal(r->tries, tries);
+        rig_later(r, 1);
+        rig_round(r);
+        assert_int_equal(r->tries, tries + 1);
+    }
+    rig_free(r);
+}
+
 static void a_new_broker_is_told_ready_once(void **state) {
     rig *r = rig_new();
     (void)state;
@@ -478,6 +497,7 @@ int main(void) {
         cmocka_unit_test(a_message_that_may_succeed_later_stays_with_its_sender),
         cmocka_unit_test(a_bad_line_and_crashes_lose_and_double_nothing),
         cmocka_unit_test(heartbeats_keep_the_interval_and_silence_ends_in_ready),
+        cmocka_unit_test(without_a_connection_ready_is_tried_again_soon_and_then_each_interval),
         cmocka_unit_test(a_new_broker_is_told_ready_once),
         cmocka_unit_test(a_higher_epoch_elsewhere_ends_the_process),
         cmocka_unit_test(a_stop_says_leave_and_is_idle_when_all_is_answered),

@@ -83,6 +83,53 @@ static void a_crash_at_any_commit_loses_and_doubles_no_acknowledged_request(void
     assert_true(n > 10); /* else nothing was tried */
 }
 
+/* ---- the store fails ---- */
+
+static void after_a_commit_that_is_not_ok_nothing_is_released(void **state) {
+    static const struct {
+        stet_commit_result result;
+        int exit_code;
+    } rows[] = {{STET_COMMIT_UNKNOWN, STET_EXIT_STORE},
+                {STET_COMMIT_UNAVAILABLE, STET_EXIT_STORE},
+                {STET_COMMIT_FENCED, STET_EXIT_FENCED}};
+    (void)state;
+    for (size_t i = 0; i < COUNT_OF(rows); i++) {
+        rig *r = rig_new();
+        stet_store_memory_fail_commit(r->store, rows[i].result);
+        rig_request(r, 1, "drafter.document.put", body_of(1));
+        rig_seal(r);
+        rig_request(r, 2, "drafter.document.put", body_of(2));
+        rig_request(r, 3, "drafter.document.get", "{\"projectId\":\"p1\"}");
+        rig_round(r);
+        rig_round(r);
+        assert_int_equal(r->sent_count, 0);
+        assert_int_equal(r->published_count, 0);
+        assert_int_equal(stet_core_fatal(r->core, NULL), rows[i].exit_code);
+        assert_false(stet_core_wants_more(r->core));
+        rig_later(r, 10000); /* no heartbeat either */
+        rig_round(r);
+        assert_int_equal(r->sent_count, 0);
+        rig_free(r);
+    }
+}
+
+static void after_a_read_that_failed_nothing_is_committed_or_released(void **state) {
+    rig *r = rig_new();
+    (void)state;
+    uint64_t commits = stet_store_last_number(r->store);
+    stet_store_memory_fail_reads(r->store);
+    rig_request(r, 1, "drafter.document.put", body_of(0));
+    rig_round(r);
+    assert_int_equal(stet_core_fatal(r->core, NULL), STET_EXIT_STORE);
+    assert_int_equal(stet_store_last_number(r->store), commits);
+    assert_int_equal(r->sent_count, 0);
+    rig_crash(r);
+    rig_request(r, 1, "drafter.document.put", body_of(0));
+    rig_round(r);
+    assert_int_equal(rig_envelope(r, rig_answer(r, 1)).kind, STET_KIND_REPLY);
+    rig_free(r);
+}
+
 /* ---- planted damage ---- */
 
 static void with_rows(rig *r) {
@@ -205,6 +252,8 @@ static void a_damaged_row_is_an_internal_error_and_not_a_crash(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_crash_at_any_commit_loses_and_doubles_no_acknowledged_request),
+        cmocka_unit_test(after_a_commit_that_is_not_ok_nothing_is_released),
+        cmocka_unit_test(after_a_read_that_failed_nothing_is_committed_or_released),
         cmocka_unit_test(the_check_finds_a_row_that_is_missing),
         cmocka_unit_test(the_check_finds_a_row_that_cannot_be_read),
         cmocka_unit_test(the_check_finds_rows_that_nothing_justifies),

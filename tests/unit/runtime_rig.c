@@ -169,6 +169,7 @@ static void keep(stet_buf *b, stet_str text) {
 
 static bool edge_send(void *context, stet_str envelope, stet_str route, stet_str body) {
     rig *self = context;
+    self->tries++;
     if (self->line_down)
         return false;
     assert_true(self->sent_count < RIG_SENT_MAX);

@@ -27,6 +27,7 @@ typedef struct rig {
     int64_t wall_ms, boot_ms;
     uint64_t lives;
     bool line_down; /* edge->send says no */
+    uint64_t tries; /* of edge->send */
     rig_sent sent[RIG_SENT_MAX];
     size_t sent_count;
     rig_sent published[256]; /* envelope = topic, body = payload */
