@@ -38,9 +38,9 @@ void table_clean(stet_buf *b, stet_str text, size_t width_max) {
     }
 }
 
-static size_t add(table *self, stet_str text) {
+static size_t add(table *self, stet_str text, size_t column) {
     size_t start = self->text.size;
-    table_clean(&self->text, text, TABLE_CELL_WIDTH_MAX);
+    table_clean(&self->text, text, column + 1 == self->columns ? TABLE_LAST_WIDTH_MAX : TABLE_CELL_WIDTH_MAX);
     size_t width = width_of(stet_str_from(self->text.data + start, self->text.size - start));
     stet_buf_append_byte(&self->text, '\0');
     return width;
@@ -50,15 +50,15 @@ table table_of(const char *const *titles, size_t columns) {
     ASSERT(columns > 0 && columns <= TABLE_COLUMNS_MAX);
     table self = {.columns = columns, .text = STET_BUF(TEXT_BYTES_MAX)};
     for (size_t i = 0; i < columns; i++)
-        self.widths[i] = add(&self, stet_str_of(titles[i]));
+        self.widths[i] = add(&self, stet_str_of(titles[i]), i);
     return self;
 }
 
 void table_cell(table *self, stet_str text) {
     if (self->cells >= TABLE_CELLS_MAX)
         return;
-    size_t width = add(self, text.size > 0 ? text : STET_STR("-"));
     size_t column = self->cells++ % self->columns;
+    size_t width = add(self, text.size > 0 ? text : STET_STR("-"), column);
     if (width > self->widths[column])
         self->widths[column] = width;
 }

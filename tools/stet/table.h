@@ -8,7 +8,12 @@
 
 #include "proto/base/buf.h"
 
-enum { TABLE_COLUMNS_MAX = 12, TABLE_CELLS_MAX = 32768, TABLE_CELL_WIDTH_MAX = 72 };
+enum {
+    TABLE_COLUMNS_MAX = 12,
+    TABLE_CELLS_MAX = 32768,
+    TABLE_CELL_WIDTH_MAX = 72,
+    TABLE_LAST_WIDTH_MAX = 400 /* of the last column, which moves no other */
+};
 
 typedef struct table {
     size_t columns;

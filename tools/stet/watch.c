@@ -85,6 +85,17 @@ static bool is_end(stet_str status) {
     return stet_str_is(status, "done") || stet_str_is(status, "error") || stet_str_is(status, "cancelled");
 }
 
+/* The number of the session's last event, so that following begins right behind it and misses nothing. */
+static uint64_t last_number(stet_cli *cli, const char *session) {
+    CLEANUP(stet_buf_done) stet_buf body = STET_BUF(1024), reply = STET_BUF(CLI_BODY_MAX);
+    stet_mp_map(&body, 3);
+    stet_mp_put_cstr(&body, "sessionId", session);
+    stet_mp_put_uint(&body, "afterSeq", INT64_MAX);
+    stet_mp_put_uint(&body, "limit", 1);
+    bool known = cli_ask(cli, "drafter.events", stet_buf_str(&body), ASK_TIMEOUT_MS, &reply);
+    return known ? stet_mp_get_uint(stet_buf_str(&reply), "lastSeq", 0) : UINT64_MAX;
+}
+
 /* The job as it is now, appended to ret_reply as drafter.job answers it; false when nobody answers. */
 static bool ask_job(stet_cli *cli, const char *job_id, stet_buf *ret_reply) {
     CLEANUP(stet_buf_done) stet_buf body = STET_BUF(256);
@@ -173,9 +184,9 @@ int run_draft(stet_cli *cli, const args *a) {
     if (!cli_running(cli) || cli_client(cli) == NULL)
         return CLI_UNREACHABLE;
     bool wait = args_has(a, "--wait");
-    CLEANUP(free_subscriber) /* live before the submit, so that the first events are seen too */
-    stet_subscriber *subscriber =
-        wait ? stet_subscriber_new(cli->client, session, "drafter", UINT64_MAX) : NULL;
+    uint64_t after = wait ? last_number(cli, session) : 0;
+    CLEANUP(free_subscriber)
+    stet_subscriber *subscriber = wait ? stet_subscriber_new(cli->client, session, "drafter", after) : NULL;
     if (wait && subscriber == NULL)
         return cli_fail(CLI_UNREACHABLE, "%s", stet_client_error(cli->client));
     rc = cli_request(cli, "drafter.submit", stet_buf_str(&body), args_get(a, "--id"), SUBMIT_TIMEOUT_MS,
