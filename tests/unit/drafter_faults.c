@@ -7,7 +7,7 @@
 
 #define CHUNK(json_text)                                                                                     \
     "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"" json_text "\"},\"finish_reason\":null}]}"   \
-                                                                           "\n\n"
+    "\n\n"
 #define FINISH(reason) "data: {\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"" reason "\"}]}\n\n"
 #define DONE "data: [DONE]\n\n"
 
@@ -363,6 +363,53 @@ d47_d48_the_summary_is_kept_after_success_replaced_by_the_next_and_absent_after_
     assert_int_equal(rig_check_problems(&r), 0);
 }
 
+/* ---- a turn that is too full ---- */
+
+/* Goal: a result whose turn overflows is undone and handled again without losing or doubling what was
+ * collected. Method: twelve answers of 500 KB end in one turn, which holds 4 MiB. */
+static void many_large_answers_in_one_turn_all_land_whole(void **state) {
+    (void)state;
+    enum { JOBS = 12, SIZE = 500000 };
+    CLEANUP(rig_done) rig r;
+    stet_id ids[JOBS];
+    char project[16];
+    rig_start(&r, (const char *const[]){"drafter.concurrency", "32", "drafter.progressEvery", "0", NULL});
+    char *markdown = malloc(SIZE + 1);
+    assert_non_null(markdown);
+    memset(markdown, 'x', SIZE);
+    markdown[SIZE] = '\0';
+    char *stream = rig_stream(markdown, "large");
+    for (int i = 0; i < JOBS; i++) {
+        (void)snprintf(project, sizeof(project), "p%d", i);
+        ids[i] = rig_submit(&r, project, "s1");
+    }
+    assert_int_equal(rig_open_calls(&r), JOBS);
+    size_t half = strlen(stream) / 2;
+    for (int i = 0; i < JOBS; i++) {
+        rig_call *call = &r.calls[i];
+        stet_http_data data = {.ref = call->ref, .status = 200, .bytes = stet_str_from(stream, half)};
+        stet_core_call_data(r.core, &data);
+        data.bytes = stet_str_of(stream + half);
+        stet_core_call_data(r.core, &data);
+        stet_core_call_done(
+            r.core, &(stet_http_result){.ref = call->ref, .status = 200, .reason = "", .retry_after_ms = -1});
+        call->open = false;
+    }
+    rig_settle(&r);
+    for (int i = 0; i < JOBS; i++) {
+        assert_string_equal(rig_job(&r, ids[i], "status"), "done");
+        assert_string_equal(rig_job(&r, ids[i], "attempt"), "1");
+        (void)snprintf(project, sizeof(project), "p%d", i);
+        assert_true(rig_ask(&r, "drafter.document.history", "{\"projectId\":\"%s\"}", project));
+        assert_string_equal(rig_get(&r, "versions.0.size"), "500000");
+    }
+    assert_int_equal(r.calls_count, JOBS);
+    assert_true(rig_ask(&r, "drafter.stats", "{}"));
+    assert_non_null(strstr(rig_get(&r, ""), "messages.deferred"));
+    free(stream);
+    free(markdown);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(d26_d29_d32_each_fault_ends_as_it_should_with_one_alert),
@@ -380,6 +427,7 @@ int main(void) {
         cmocka_unit_test(cost_is_known_only_with_prices),
         cmocka_unit_test(an_edit_during_the_call_is_not_overwritten_and_the_draft_runs_again),
         cmocka_unit_test(endless_edits_end_in_a_conflict_after_the_attempts),
+        cmocka_unit_test(many_large_answers_in_one_turn_all_land_whole),
         cmocka_unit_test(
             d47_d48_the_summary_is_kept_after_success_replaced_by_the_next_and_absent_after_failure),
     };
