@@ -8,6 +8,10 @@ enum {
     CACHE_BYTES_MIN = 2 << 20,
     WRITE_BUFFER_BYTES_MIN = 1 << 20,
     OPEN_FILES_MAX = 128,
+    /* The head row, first of all keys, is in every file of level 0, so that each overlaps all of level 1:
+     * fewer and larger compactions. Eight instead of four took 15-20 % of the CPU off a stream of 1 KiB rows.
+     */
+    LEVEL0_FILES = 8,
     LEVELS = 7,
     LEVELS_PLAIN = 3, /* not compressed: what a queue's rows live and die in */
     INFO_LOG_BYTES_MAX = 1 << 20,
@@ -95,6 +99,7 @@ static void set_options(stet_rocks *self, const stet_rocks_options *from) {
     rocksdb_options_set_max_total_wal_size(o, 2 * buffers);
     rocksdb_options_set_max_bytes_for_level_base(o, 8 * buffer);
     rocksdb_options_set_target_file_size_base(o, 2 * buffer);
+    rocksdb_options_set_level0_file_num_compaction_trigger(o, LEVEL0_FILES);
     rocksdb_options_set_max_background_jobs(o, 2);
     rocksdb_options_set_max_open_files(o, OPEN_FILES_MAX);
     rocksdb_options_set_skip_stats_update_on_db_open(o, 1);

@@ -403,9 +403,11 @@ static pid_t run_self(const char *mode, const char *directory, int fd) {
 
 static int child_open(const char *directory) {
     stet_store_options options = {.directory = directory, .memory_bytes = 8 << 20};
-    stet_store *store;
+    stet_store *store = NULL;
     stet_error e;
-    return (int)stet_store_open(&options, &store, &e);
+    int rc = (int)stet_store_open(&options, &store, &e);
+    stet_store_close(store);
+    return rc;
 }
 
 /* Commits row N in commit N+?: numbers go down the pipe when they are acknowledged. Ends by being killed. */
