@@ -27,8 +27,11 @@ static const view_column job_facts[] = {
     {"instruction", "instruction", VIEW_TEXT},
     {"error code", "error.code", VIEW_TEXT},
     {"error", "error.message", VIEW_TEXT},
-    {"version", "result.version", VIEW_TEXT},
+    {"document", "result.documentVersion", VIEW_TEXT},
     {"summary", "result.generatedSummary", VIEW_TEXT},
+    {"model", "result.model", VIEW_TEXT},
+    {"tokens in", "result.usage.promptTokens", VIEW_TEXT},
+    {"tokens out", "result.usage.completionTokens", VIEW_TEXT},
     {.title = NULL},
 };
 

@@ -23,7 +23,7 @@ static const char *const verdict_names[] = {[OK] = "ok", [WARN] = "warn", [FAIL]
 typedef struct report {
     stet_cli *cli;
     stet_config *config; /* NULL when it cannot be loaded */
-    stet_buf rows;       /* maps {check, verdict, message}, one after the other */
+    stet_buf rows;       /* maps {result, check, message}, one after the other */
     uint32_t count;
     verdict worst;
 } report;
@@ -36,7 +36,7 @@ static void tell(report *r, verdict v, const char *check, const char *format, ..
     (void)vsnprintf(message, sizeof message, format, arguments);
     va_end(arguments);
     stet_mp_map(&r->rows, 3);
-    stet_mp_put_cstr(&r->rows, "verdict", verdict_names[v]);
+    stet_mp_put_cstr(&r->rows, "result", verdict_names[v]);
     stet_mp_put_cstr(&r->rows, "check", check);
     stet_mp_put_cstr(&r->rows, "message", message);
     r->count++;
@@ -212,7 +212,7 @@ static int print_report(const report *r) {
     CLEANUP(stet_buf_done) stet_buf b = STET_BUF(CLI_BODY_MAX);
     if (r->cli->json) {
         stet_mp_map(&b, 2);
-        stet_mp_put_cstr(&b, "verdict", verdict_names[r->worst]);
+        stet_mp_put_cstr(&b, "result", verdict_names[r->worst]);
         stet_mp_cstr(&b, "checks");
         stet_mp_array(&b, r->count);
         stet_buf_append_str(&b, stet_buf_str(&r->rows));
@@ -221,7 +221,7 @@ static int print_report(const report *r) {
     stet_mp_reader rows = stet_mp_reader_of(stet_buf_str(&r->rows));
     for (uint32_t i = 0; i < r->count; i++) {
         stet_str row = stet_mp_read_raw(&rows);
-        stet_buf_printf(&b, "%-5.*s %-11.*s ", STET_STR_ARG(stet_mp_get_str(row, "verdict", STET_STR(""))),
+        stet_buf_printf(&b, "%-5.*s %-11.*s ", STET_STR_ARG(stet_mp_get_str(row, "result", STET_STR(""))),
                         STET_STR_ARG(stet_mp_get_str(row, "check", STET_STR(""))));
         table_clean(&b, stet_mp_get_str(row, "message", STET_STR("")), CLI_BODY_MAX);
         stet_buf_append_byte(&b, '\n');

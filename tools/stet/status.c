@@ -17,6 +17,7 @@ static const stet_str none = {NULL, 0};
 
 typedef struct status {
     bool supervised;
+    int64_t supervisor_pid;
     bool broker_answers;
     stet_buf state;    /* the supervisor's file */
     stet_buf services; /* broker.services */
@@ -153,7 +154,8 @@ static void check_registered(status *s) {
 }
 
 static void gather(stet_cli *cli, status *s) {
-    s->supervised = stet_lock_holder(cli->paths.run, SUPERVISOR_LOCK) != 0;
+    s->supervisor_pid = stet_lock_holder(cli->paths.run, SUPERVISOR_LOCK);
+    s->supervised = s->supervisor_pid != 0;
     if (s->supervised && supervisor_read_state(&cli->paths, &s->state, NULL) == STET_OK)
         check_processes(s);
     s->broker_answers =
@@ -214,13 +216,26 @@ static void put_array(stet_buf *b, stet_str map, const char *key) {
         stet_mp_array(b, 0);
 }
 
+/* null when nobody supervises. */
+static void put_supervisor(const status *s, stet_str state, stet_buf *b) {
+    if (!s->supervised) {
+        stet_mp_nil(b);
+        return;
+    }
+    stet_mp_map(b, 4);
+    stet_mp_put_int(b, "pid", s->supervisor_pid);
+    stet_mp_put_str(b, "startedAt", stet_mp_get_str(state, "startedAt", STET_STR("")));
+    stet_mp_put_bool(b, "detached", stet_mp_get_bool(state, "detached", false));
+    stet_mp_put_bool(b, "stopping", stet_mp_get_bool(state, "stopping", false));
+}
+
 static void encode(const stet_cli *cli, const status *s, stet_buf *b) {
     stet_str state = stet_buf_str(&s->state);
-    stet_mp_map(b, 10);
-    stet_mp_put_bool(b, "supervised", s->supervised);
+    stet_mp_map(b, 9);
+    stet_mp_cstr(b, "supervisor");
+    put_supervisor(s, state, b);
     stet_mp_put_cstr(b, "data", cli->paths.data);
     stet_mp_put_str(b, "config", stet_mp_get_str(state, "config", STET_STR("")));
-    stet_mp_put_str(b, "startedAt", stet_mp_get_str(state, "startedAt", STET_STR("")));
     stet_mp_cstr(b, "endpoints");
     put_endpoints(cli, state, b);
     stet_mp_cstr(b, "processes");
@@ -252,7 +267,7 @@ static void put_lines(stet_str strings, stet_buf *b) {
 static void show(stet_str map, stet_buf *b) {
     static const view_column facts[] = {{"data", "data", VIEW_TEXT},
                                         {"config", "config", VIEW_TEXT},
-                                        {"up since", "startedAt", VIEW_TIME},
+                                        {"up since", "supervisor.startedAt", VIEW_TIME},
                                         {"front", "endpoints.front", VIEW_TEXT},
                                         {"events", "endpoints.events", VIEW_TEXT},
                                         {"sandbox", "endpoints.sandbox", VIEW_TEXT},

@@ -92,7 +92,27 @@ static void failed_process(const stet_cli *cli, char *ret_text, size_t size) {
     }
 }
 
-static int print_up(const stet_cli *cli, int64_t took_ms) {
+/* An instance may be up and yet unable to do its work, for want of a key: said once here, and by status. */
+static void put_complaints(stet_cli *cli, stet_buf *b) {
+    for (size_t i = 0; i < supervisor_programs_count; i++) {
+        if (supervisor_programs[i].stage != STAGE_ACTOR)
+            continue;
+        char command[64];
+        (void)snprintf(command, sizeof command, "%s.health", supervisor_programs[i].name);
+        CLEANUP(stet_buf_done) stet_buf reply = STET_BUF(CLI_BODY_MAX);
+        if (!cli_ask(cli, command, STET_STR("\x80"), ASK_MS, &reply))
+            continue;
+        stet_str reasons = stet_mp_get_raw(stet_buf_str(&reply), "reasons");
+        stet_mp_reader r = stet_mp_reader_of(reasons);
+        uint32_t count = stet_mp_peek(&r) == STET_MP_ARRAY ? stet_mp_read_array(&r) : 0;
+        for (uint32_t n = 0; n < count && !r.failed; n++) {
+            stet_str reason = stet_mp_read_str(&r);
+            stet_buf_printf(b, "Mind: %s: %.*s\n", supervisor_programs[i].name, STET_STR_ARG(reason));
+        }
+    }
+}
+
+static int print_up(stet_cli *cli, int64_t took_ms) {
     CLEANUP(stet_buf_done) stet_buf state = STET_BUF(CLI_BODY_MAX), text = STET_BUF(CLI_BODY_MAX);
     if (supervisor_read_state(&cli->paths, &state, NULL) != STET_OK)
         return cli_fail(CLI_ERROR, "the supervisor has ended; look at %s/supervisor.log", cli->paths.log);
@@ -107,6 +127,7 @@ static int print_up(const stet_cli *cli, int64_t took_ms) {
                                      {"  sandbox", "endpoints.sandbox", VIEW_TEXT},
                                      {.title = NULL}},
                &text);
+    put_complaints(cli, &text);
     stet_buf_printf(
         &text,
         "Go on in another shell with\n"
@@ -146,7 +167,9 @@ static stet_code take_lock(const stet_paths *paths, int *ret_fd, stet_error *e) 
         bool ending = rc == STET_CONFLICT && supervisor_read_state(paths, &state, NULL) == STET_OK &&
                       stet_mp_get_bool(stet_buf_str(&state), "stopping", false);
         if (!ending || stet_clock_boot_ms() >= give_up_ms)
-            return rc;
+            return rc != STET_CONFLICT
+                       ? rc
+                       : stet_error_set(e, rc, "already running: %s ('stet status' shows it)", e->message);
         (void)poll(NULL, 0, ASK_EVERY_MS);
     }
 }
@@ -164,7 +187,7 @@ static int run_foreground(stet_cli *cli, const args *a) {
     stet_error e;
     int lock_fd = -1;
     if (take_lock(&cli->paths, &lock_fd, &e) != STET_OK)
-        return cli_fail(CLI_ERROR, "already running: %s ('stet status' shows it)", e.message);
+        return cli_fail(CLI_ERROR, "%s", e.message);
     int64_t since_ms = stet_clock_boot_ms();
     supervisor_remove_files(&cli->paths);
     pid_t parent = getpid();
@@ -241,7 +264,7 @@ static int run_detached(stet_cli *cli, const args *a) {
     }
     (void)close(report[0]);
     if (word != 'y')
-        return cli_fail(CLI_ERROR, "%s ('stet status' shows what runs)", message);
+        return cli_fail(CLI_ERROR, "%s", message);
     return wait_until_green(cli, since_ms);
 }
 
