@@ -191,6 +191,8 @@ static void no_window_ever_sees_more_starts_than_the_rate(void **state) {
     while (f->started_count < 200) {
         unsigned before = f->started_count;
         tick(f);
+        if (before == 0)
+            assert_int_equal(f->started_count, 5); /* and a free window is used up */
         for (unsigned i = before; i < f->started_count; i++)
             at[count++] = f->turn.wall_ms;
         if (count % 7 == 0) { /* a restart does not reset the window */
