@@ -59,6 +59,16 @@ static void run_that_ends_the_job_at_once_leaves_nothing_active(void **state) {
     assert_int_equal(count_of(f, STET_JOB_ACTIVE), 0);
 }
 
+static void a_better_priority_goes_first_across_keys(void **state) {
+    fixture *f = *state;
+    f->set.concurrency = 1;
+    stet_id low = submit(f, &(stet_job_submit){.key = STET_STR("a"), .priority = 7});
+    stet_id high = submit(f, &(stet_job_submit){.key = STET_STR("b"), .priority = 1});
+    tick(f);
+    assert_state(f, high, ACTIVE);
+    assert_state(f, low, QUEUED);
+}
+
 static void delayed_job_runs_when_due_and_not_before(void **state) {
     fixture *f = *state;
     int64_t due_ms = f->turn.wall_ms + 5000;
@@ -477,6 +487,7 @@ int main(void) {
         TEST(submitted_job_is_queued_started_and_done),
         TEST(every_write_is_told_once_with_the_state_before),
         TEST(run_that_ends_the_job_at_once_leaves_nothing_active),
+        TEST(a_better_priority_goes_first_across_keys),
         TEST(delayed_job_runs_when_due_and_not_before),
         TEST(many_due_jobs_are_promoted_in_bounded_steps),
         TEST(retries_back_off_exponentially_with_bounded_jitter_then_error),

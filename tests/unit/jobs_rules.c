@@ -37,16 +37,6 @@ static void within_a_key_jobs_start_by_priority_then_submission(void **state) {
         assert_started(f, i, ids[WANTED[i]]);
 }
 
-static void a_better_priority_goes_first_across_keys(void **state) {
-    fixture *f = *state;
-    f->set.concurrency = 1;
-    stet_id low = submit(f, &(stet_job_submit){.key = STET_STR("a"), .priority = 7});
-    stet_id high = submit(f, &(stet_job_submit){.key = STET_STR("b"), .priority = 1});
-    tick(f);
-    assert_state(f, high, ACTIVE);
-    assert_state(f, low, QUEUED);
-}
-
 static void a_busy_key_does_not_block_the_others(void **state) {
     fixture *f = *state;
     stet_id first = submit_key(f, "a");
@@ -573,7 +563,6 @@ int main(void) {
     const struct CMUnitTest tests[] = {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
         TEST(within_a_key_jobs_start_by_priority_then_submission),
-        TEST(a_better_priority_goes_first_across_keys),
         TEST(a_busy_key_does_not_block_the_others),
         TEST(queue_concurrency_holds_and_frees),
         TEST(key_concurrency_above_one_and_none),
