@@ -6,7 +6,6 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
-#include <time.h>
 #include <unistd.h>
 
 /* A commit is witnessed at most this long after it; the promise is 100 ms. */
@@ -82,11 +81,7 @@ static void wait_for_work(stet_committer *self) {
         uint64_t now = stet_clock_boot_ns(), due = witness_due_ns(self);
         if (now >= due)
             return;
-        struct timespec until;
-        (void)clock_gettime(CLOCK_MONOTONIC, &until); /* the condition's clock; due is in boot time */
-        uint64_t ns = (uint64_t)until.tv_nsec + (due - now);
-        until.tv_sec += (time_t)(ns / 1000000000);
-        until.tv_nsec = (long)(ns % 1000000000);
+        struct timespec until = stet_clock_monotonic_in(due - now);
         (void)pthread_cond_timedwait(&self->wake, &self->mutex, &until);
     }
 }

@@ -26,6 +26,14 @@ uint64_t stet_clock_boot_ns(void) {
     return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
+struct timespec stet_clock_monotonic_in(uint64_t ns) {
+    struct timespec until = now(CLOCK_MONOTONIC);
+    ns += (uint64_t)until.tv_nsec;
+    until.tv_sec += (time_t)(ns / 1000000000);
+    until.tv_nsec = (long)(ns % 1000000000);
+    return until;
+}
+
 uint64_t stet_clock_seed(void) {
     uint64_t seed = 0;
     ssize_t size;
