@@ -2,6 +2,7 @@
  * death with the supervisor, a clean signal mask, its output, and secrets through the environment alone. */
 #include "tools/stet/supervisor/supervisor.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/close_range.h>
@@ -9,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 const program supervisor_programs[] = {
@@ -35,6 +37,24 @@ int supervisor_sandbox_port(const stet_paths *paths) {
     long port = strtol(text, &end, 10);
     bool whole = *end == '\n' || *end == '\0';
     return whole && port > 0 && port < 65536 ? (int)port : 0;
+}
+
+void supervisor_check_sandbox_port(const stet_paths *paths) {
+    int port = supervisor_sandbox_port(paths);
+    int fd = port > 0 ? socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0) : -1;
+    if (fd < 0)
+        return;
+    int yes = 1;
+    struct sockaddr_in address = {
+        .sin_family = AF_INET, .sin_port = htons((uint16_t)port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    (void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof yes);
+    bool taken = bind(fd, (const struct sockaddr *)&address, sizeof address) != 0 && errno == EADDRINUSE;
+    (void)close(fd);
+    if (!taken)
+        return;
+    char path[STET_PATH_MAX + 32];
+    (void)snprintf(path, sizeof path, "%s/" SUPERVISOR_PORT_FILE, paths->run);
+    (void)unlink(path);
 }
 
 int64_t supervisor_lock_holder(const supervisor *self, const program *p) {

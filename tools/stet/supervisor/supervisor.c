@@ -234,6 +234,8 @@ int supervisor_run(supervisor *self) {
     }
     int64_t now_ms = stet_clock_boot_ms();
     self->started_wall_ms = stet_clock_wall_ms();
+    if (self->sandbox)
+        supervisor_check_sandbox_port(self->paths);
     add_children(self, now_ms);
     bool over = false, changed = true;
     while (!over) {

@@ -66,6 +66,9 @@ int supervisor_run(supervisor *self);
 bool supervisor_spawn(supervisor *self, child *c, char *ret_reason, size_t reason_size);
 /* Port of the sandbox, 0 while unknown. */
 int supervisor_sandbox_port(const stet_paths *paths);
+/* Forgets the port when something else listens there by now, so that the sandbox takes a new one. Before the
+ * start only: running actors know the port. */
+void supervisor_check_sandbox_port(const stet_paths *paths);
 /* pid of somebody else who holds the lock that this program will need; 0: nobody. */
 int64_t supervisor_lock_holder(const supervisor *self, const program *p);
 
