@@ -488,10 +488,10 @@ static void one_step(world *w) {
 
 static void random_operations_do_what_the_twin_does(void **state) {
     (void)state;
-    for (uint64_t seed = 1; seed <= 6; seed++) {
+    for (uint64_t seed = 1; seed <= 5; seed++) {
         print_message("seed %u\n", (unsigned)seed);
         world *w = world_new(seed, (uint32_t)(seed % 4)); /* 0: no limit per key */
-        for (unsigned i = 0; i < 3000; i++) {
+        for (unsigned i = 0; i < 2500; i++) {
             one_step(w);
             if (below(w, 8) == 0) {
                 compare(w);
@@ -515,7 +515,7 @@ static void random_operations_do_what_the_twin_does(void **state) {
  * stands. */
 static void a_crash_at_any_commit_keeps_what_was_durable(void **state) {
     (void)state;
-    for (unsigned crash_at = 1; crash_at <= 120; crash_at++) {
+    for (unsigned crash_at = 1; crash_at <= 90; crash_at++) {
         world *w = world_new(1000, 1);
         for (unsigned number = 1; number <= crash_at + 3; number++) {
             for (unsigned i = 0; i < 4; i++)
