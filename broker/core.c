@@ -96,26 +96,15 @@ void broker_core_malformed_event(broker_core *self) {
 }
 
 /* ---- front ---- */
-/* What is no envelope of ours may still have an id that can be answered, e.g. one of a newer version. */
-static bool salvage_id(stet_str frame, stet_id *ret_id) {
-    stet_mp_reader value;
-    if (frame.size > STET_ENVELOPE_BYTES_MAX ||
-        stet_mp_check(frame, STET_MP_LIMITS_ENVELOPE, NULL) != STET_OK || !stet_mp_find(frame, "id", &value))
-        return false;
-    stet_str bytes = stet_mp_read_bin(&value);
-    return !value.failed && stet_id_from_bytes(bytes, ret_id) && !stet_id_is_zero(*ret_id);
-}
-
 /* Fills *ret when the message may be routed; else *e says why not, and ret->id whether anybody can be told.
  */
 static stet_code admit_front(broker_core *self, stet_role role, broker_frame envelope_frame,
                              broker_frame body, stet_envelope *ret, stet_error *e) {
     stet_str frame = stet_str_from(envelope_frame.data, envelope_frame.size);
     stet_code rc = stet_envelope_decode(frame, ret, e);
-    if (rc != STET_OK) {
-        *ret = (stet_envelope){0};
+    if (rc != STET_OK) { /* ret->id is there when it could be read, e.g. in a message of a newer version */
         broker_core_malformed(self, /* front= */ true);
-        return salvage_id(frame, &ret->id) ? rc : STET_INVALID;
+        return rc;
     }
     if (stet_id_is_zero(ret->id)) {
         broker_core_malformed(self, /* front= */ true);

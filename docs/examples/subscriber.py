@@ -36,6 +36,7 @@ class Subscriber:
 
     def close(self):
         self.socket.disable_monitor()
+        self.monitor.close()
         self.socket.close()
 
     def __enter__(self):
