@@ -14,7 +14,7 @@
 
 /* ---- check ---- */
 typedef struct stet_mp_limits {
-    uint32_t depth_max; /* nesting of arrays and maps; 1 = a flat map */
+    uint32_t depth_max; /* nesting of arrays and maps, 64 at most; 1 = a flat map */
     uint32_t nodes_max; /* values and keys in all */
 } stet_mp_limits;
 
