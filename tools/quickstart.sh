@@ -30,8 +30,9 @@ stet call drafter.transcript.append "$(cat <<JSON
   {"id": "m3", "previousItemId": "m2", "role": "user", "text": "Yes, and keep it short.", "timestamp": "2026-11-25T09:00:09Z"}]}
 JSON
 )"
-base=$(stet call drafter.document.get "{\"projectId\": \"$project\"}" 2>/dev/null |
-  sed -nE 's/.*"version": *([0-9]+).*/\1/p' | head -n 1)
+# The version to edit, when an earlier run has left a document.
+document=$(stet call drafter.document.get "{\"projectId\": \"$project\"}" 2>/dev/null || true)
+base=$(sed -nE 's/.*"version": *([0-9]+).*/\1/p' <<<"$document" | head -n 1)
 stet call drafter.document.put \
   "{\"projectId\": \"$project\", \"baseVersion\": ${base:-0}, \"markdown\": \"# Launch\\n\\nWe ship on Monday.\\n\"}"
 
