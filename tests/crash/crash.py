@@ -22,6 +22,8 @@ import msgpack  # noqa: E402
 import zmq  # noqa: E402
 
 CONFIG = """
+supervisor
+    restartMax = 300ms
 drafter
     jobBackoff = 100ms
     callBackoff = 50ms
@@ -47,7 +49,7 @@ class Submitter(threading.Thread):
                 self.submit(client, f"{self.project}-s{count % 3}")
                 if count % 4 == 0:
                     self.put(client)
-                self.stop.wait(self.random.uniform(0.05, 0.6))
+                self.stop.wait(self.random.uniform(0.2, 1.2))
         except BaseException as error:  # told to the main thread, which fails the test
             self.error = error
 
@@ -101,12 +103,10 @@ class Listener(threading.Thread):
 
 
 def kill_at_random(instance, rng, kills):
-    hits = {"stet-broker": 0, "stet-drafter": 0}
+    hits = {"broker": 0, "drafter": 0}
     while sum(hits.values()) < kills:
-        victims = ["stet-broker", "stet-drafter"] if rng.random() < 0.2 else [rng.choice(list(hits))]
-        for victim in victims:
-            name = next((p["name"] for p in instance.status()["processes"] if p["name"].endswith(victim[5:])), None)
-            if name and instance.kill(name, signal.SIGKILL):
+        for victim in list(hits) if rng.random() < 0.2 else [rng.choice(list(hits))]:
+            if instance.kill(victim, signal.SIGKILL):
                 hits[victim] += 1
         # The length of a phase of load: from "still recovering" to "long back".
         time.sleep(rng.choice([0.05, 0.3, 0.7, 1.2, 2.0]))
@@ -179,7 +179,7 @@ def main():
     rng = random.Random(options.seed)
 
     with Instance(config=CONFIG) as instance:
-        instance.http("POST", "/sandbox/pace", {"delayMs": 40, "tokenDelayMs": 10})
+        instance.http("POST", "/sandbox/pace", {"delayMs": 40, "tokenDelayMs": 5})
         stop = threading.Event()
         listener = Listener(instance.endpoint("events"), stop)
         listener.start()

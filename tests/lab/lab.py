@@ -143,7 +143,8 @@ class Instance:
         self.stet(*arguments)
 
     def status(self):
-        return json.loads(self.stet("status", "--json").stdout)
+        """Also while the broker is dead: then what the supervisor knows."""
+        return json.loads(self.stet("status", "--json", check=False).stdout)
 
     def endpoint(self, name):
         return self.status()["endpoints"][name]
@@ -152,11 +153,10 @@ class Instance:
         return Client(self.endpoint("front"))
 
     def pid(self, name):
-        """pid of a running process of the instance, or None."""
-        for process in self.status()["processes"]:
-            if process["name"] == name and process["pid"]:
-                return process["pid"]
-        return None
+        """pid of a running process of the instance, or None; from the supervisor's file, which needs no broker."""
+        with open(os.path.join(self.data, "run", "supervisor.json"), encoding="utf-8") as file:
+            processes = json.load(file)["processes"]
+        return next((process["pid"] or None for process in processes if process["name"] == name), None)
 
     def kill(self, name, sig=signal.SIGKILL):
         """Signals one process of this instance; returns its pid, or None when it was not there."""

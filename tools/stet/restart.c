@@ -15,8 +15,8 @@ const char *restart_state_name(restart_state state) {
     return names[state];
 }
 
-restart restart_of(int64_t now_ms) {
-    return (restart){.state = RESTART_STARTING, .due_ms = now_ms};
+restart restart_of(int64_t now_ms, int64_t delay_max_ms) {
+    return (restart){.state = RESTART_STARTING, .due_ms = now_ms, .delay_max_ms = delay_max_ms};
 }
 
 void restart_started(restart *self, int64_t now_ms) {
@@ -44,13 +44,11 @@ static void back_off(restart *self, int64_t now_ms) {
     self->alive = false;
     self->restarts++;
     bool loop = count_end(self, now_ms);
-    if (settled || self->delay_ms == 0)
-        self->delay_ms = RESTART_DELAY_MIN_MS;
-    else
-        self->delay_ms =
-            self->delay_ms * 2 > RESTART_DELAY_MAX_MS ? RESTART_DELAY_MAX_MS : self->delay_ms * 2;
+    self->delay_ms = settled || self->delay_ms == 0 ? RESTART_DELAY_MIN_MS : self->delay_ms * 2;
+    if (loop || self->delay_ms > self->delay_max_ms)
+        self->delay_ms = self->delay_max_ms;
     self->state = loop ? RESTART_CRASH_LOOP : RESTART_BACKOFF;
-    self->due_ms = now_ms + (loop ? RESTART_DELAY_MAX_MS : (int64_t)self->delay_ms);
+    self->due_ms = now_ms + self->delay_ms;
 }
 
 /* What no restart can cure; NULL for the rest. */

@@ -1,8 +1,8 @@
 /* restart - when a process that ended is started again.
  *
- * Back-off 100 ms, doubling to 5 s, from the start again after 10 s alive. Five ends within a minute: a crash
- * loop, shown as such and still restarted, every 5 s. Exit codes that no restart can cure (usage,
- * configuration, damaged data) end in `failed` with the reason.
+ * Back-off 100 ms, doubling to a given longest wait, from the start again after 10 s alive. Five ends within
+ * a minute: a crash loop, shown as such and still restarted, each time after the longest wait. Exit codes
+ * that no restart can cure (usage, configuration, damaged data) end in `failed` with the reason.
  *
  *   stopped --started--> running --ended--> backoff --started--> running (crash-loop until 10 s alive)
  *                           |--ended, incurable--> failed
@@ -30,7 +30,6 @@ typedef enum restart_state {
 
 enum {
     RESTART_DELAY_MIN_MS = 100,
-    RESTART_DELAY_MAX_MS = 5000,
     RESTART_SETTLED_MS = 10 * 1000,
     RESTART_LOOP_ENDS = 5,
     RESTART_LOOP_WINDOW_MS = 60 * 1000
@@ -44,11 +43,11 @@ typedef struct restart {
     int64_t ends_ms[RESTART_LOOP_ENDS]; /* ring of the last ends */
     int64_t started_ms;
     int64_t due_ms; /* when to start; INT64_MAX: not by itself */
-    uint32_t delay_ms;
+    int64_t delay_ms, delay_max_ms;
     char reason[160]; /* of the last end, or of the wait; "" for none */
 } restart;
 
-restart restart_of(int64_t now_ms); /* due at once */
+restart restart_of(int64_t now_ms, int64_t delay_max_ms); /* due at once */
 void restart_started(restart *self, int64_t now_ms);
 /* wait_status as waitpid() gives it. */
 void restart_ended(restart *self, int64_t now_ms, int wait_status);

@@ -146,11 +146,11 @@ static void check_processes(status *s) {
 /* An actor may run without having found the broker; the broker cannot know of it. */
 static void check_registered(status *s) {
     stet_str services = stet_mp_get_raw(stet_buf_str(&s->services), "services");
-    for (size_t i = 0; s->supervised && i < supervisor_programs_count; i++) {
-        const program *p = &supervisor_programs[i];
-        if (p->stage == STAGE_ACTOR && !view_has(services, "name", p->name))
-            add_reason(s, "%s has not registered with the broker; look at its log", p->name);
-    }
+    const program *actors[SUPERVISOR_CHILDREN_MAX];
+    size_t count = s->supervised ? supervisor_actors(stet_buf_str(&s->state), actors) : 0;
+    for (size_t i = 0; i < count; i++)
+        if (!view_has(services, "name", actors[i]->name))
+            add_reason(s, "%s has not registered with the broker; look at its log", actors[i]->name);
 }
 
 static void gather(stet_cli *cli, status *s) {

@@ -17,6 +17,7 @@ const program supervisor_programs[] = {
     {"sandbox", "stet-sandbox", STAGE_SANDBOX},
     {"broker", "stet-broker", STAGE_BROKER},
     {"drafter", "stet-drafter", STAGE_ACTOR},
+    {"probe", "stet-probe", STAGE_ACTOR},
 };
 const size_t supervisor_programs_count = COUNT_OF(supervisor_programs);
 

@@ -1,4 +1,5 @@
 #include "tools/stet/supervisor/supervisor.h"
+#include "tools/stet/view.h"
 
 #include "proto/wire/json.h"
 
@@ -98,4 +99,15 @@ void supervisor_remove_files(const stet_paths *paths) {
     char path[STET_PATH_MAX + 64];
     (void)snprintf(path, sizeof path, "%s/" SUPERVISOR_FILE, paths->run);
     (void)unlink(path);
+}
+
+size_t supervisor_actors(stet_str state, const program **ret) {
+    stet_str processes = stet_mp_get_raw(state, "processes");
+    size_t count = 0;
+    for (size_t i = 0; i < supervisor_programs_count && count < SUPERVISOR_CHILDREN_MAX; i++) {
+        const program *p = &supervisor_programs[i];
+        if (p->stage == STAGE_ACTOR && view_has(processes, "name", p->name))
+            ret[count++] = p;
+    }
+    return count;
 }

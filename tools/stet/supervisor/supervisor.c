@@ -216,14 +216,31 @@ static bool open_signals(supervisor *self) {
     return self->signal_fd >= 0;
 }
 
+/* True when the program is to run in this instance: the sandbox when asked for, actors by the setting. */
+static bool is_wanted(const supervisor *self, const program *p) {
+    if (p->stage == STAGE_BROKER)
+        return true;
+    if (p->stage == STAGE_SANDBOX)
+        return self->sandbox;
+    const char *at = stet_config_str(self->config, STET_SETTING_supervisor_actors);
+    for (size_t size; *at != '\0'; at += size) {
+        at += strspn(at, ", ");
+        size = strcspn(at, ", ");
+        if (size == strlen(p->name) && strncmp(at, p->name, size) == 0)
+            return true;
+    }
+    return false;
+}
+
 static void add_children(supervisor *self, int64_t now_ms) {
+    int64_t delay_max_ms = stet_config_int(self->config, STET_SETTING_supervisor_restart_max);
     for (size_t i = 0; i < supervisor_programs_count; i++) {
         const program *p = &supervisor_programs[i];
-        if (p->stage == STAGE_SANDBOX && !self->sandbox)
+        if (!is_wanted(self, p))
             continue;
         ASSERT(self->count < SUPERVISOR_CHILDREN_MAX);
         self->children[self->count++] =
-            (child){.program = p, .kill_ms = INT64_MAX, .restart = restart_of(now_ms)};
+            (child){.program = p, .kill_ms = INT64_MAX, .restart = restart_of(now_ms, delay_max_ms)};
     }
 }
 

@@ -46,7 +46,8 @@ typedef struct child {
 typedef struct supervisor {
     const stet_paths *paths;
     const char *config_path; /* "" for none */
-    const char *programs;    /* directory */
+    const stet_config *config;
+    const char *programs; /* directory */
     bool sandbox;
     bool detached;
     child children[SUPERVISOR_CHILDREN_MAX];
@@ -87,5 +88,9 @@ NODISCARD
 stet_code supervisor_read_state(const stet_paths *paths, stet_buf *ret, stet_error *e);
 /* Sockets and the state file; locks and the sandbox's port stay. */
 void supervisor_remove_files(const stet_paths *paths);
+
+/* state.c: the actors that an instance runs, by its state; ret holds SUPERVISOR_CHILDREN_MAX. Returns how
+ * many. */
+size_t supervisor_actors(stet_str state, const program **ret);
 
 #endif

@@ -47,18 +47,23 @@ static bool service_ready(stet_str services, const char *name) {
 
 /* What is still missing; "" when all is there. */
 static void missing(stet_cli *cli, char *ret_text, size_t size) {
-    CLEANUP(stet_buf_done) stet_buf reply = STET_BUF(CLI_BODY_MAX);
+    CLEANUP(stet_buf_done) stet_buf reply = STET_BUF(CLI_BODY_MAX), state = STET_BUF(CLI_BODY_MAX);
     ret_text[0] = '\0';
     stet_str empty = STET_STR("\x80"); /* {} */
+    if (supervisor_read_state(&cli->paths, &state, NULL) != STET_OK) {
+        (void)snprintf(ret_text, size, "the supervisor has not started yet");
+        return;
+    }
     if (!cli_ask(cli, "broker.services", empty, ASK_MS, &reply)) {
         (void)snprintf(ret_text, size, "the broker does not answer");
         return;
     }
     stet_str services = stet_mp_get_raw(stet_buf_str(&reply), "services");
-    for (size_t i = 0; i < supervisor_programs_count; i++) {
-        const program *p = &supervisor_programs[i];
-        if (p->stage == STAGE_ACTOR && !service_ready(services, p->name)) {
-            (void)snprintf(ret_text, size, "%s has not registered", p->name);
+    const program *actors[SUPERVISOR_CHILDREN_MAX];
+    size_t count = supervisor_actors(stet_buf_str(&state), actors);
+    for (size_t i = 0; i < count; i++) {
+        if (!service_ready(services, actors[i]->name)) {
+            (void)snprintf(ret_text, size, "%s has not registered", actors[i]->name);
             return;
         }
     }
@@ -93,12 +98,12 @@ static void failed_process(const stet_cli *cli, char *ret_text, size_t size) {
 }
 
 /* An instance may be up and yet unable to do its work, for want of a key: said once here, and by status. */
-static void put_complaints(stet_cli *cli, stet_buf *b) {
-    for (size_t i = 0; i < supervisor_programs_count; i++) {
-        if (supervisor_programs[i].stage != STAGE_ACTOR)
-            continue;
+static void put_complaints(stet_cli *cli, stet_str state, stet_buf *b) {
+    const program *actors[SUPERVISOR_CHILDREN_MAX];
+    size_t actors_count = supervisor_actors(state, actors);
+    for (size_t i = 0; i < actors_count; i++) {
         char command[64];
-        (void)snprintf(command, sizeof command, "%s.health", supervisor_programs[i].name);
+        (void)snprintf(command, sizeof command, "%s.health", actors[i]->name);
         CLEANUP(stet_buf_done) stet_buf reply = STET_BUF(CLI_BODY_MAX);
         if (!cli_ask(cli, command, STET_STR("\x80"), ASK_MS, &reply))
             continue;
@@ -107,7 +112,7 @@ static void put_complaints(stet_cli *cli, stet_buf *b) {
         uint32_t count = stet_mp_peek(&r) == STET_MP_ARRAY ? stet_mp_read_array(&r) : 0;
         for (uint32_t n = 0; n < count && !r.failed; n++) {
             stet_str reason = stet_mp_read_str(&r);
-            stet_buf_printf(b, "Mind: %s: %.*s\n", supervisor_programs[i].name, STET_STR_ARG(reason));
+            stet_buf_printf(b, "Mind: %s: %.*s\n", actors[i]->name, STET_STR_ARG(reason));
         }
     }
 }
@@ -127,7 +132,7 @@ static int print_up(stet_cli *cli, int64_t took_ms) {
                                      {"  sandbox", "endpoints.sandbox", VIEW_TEXT},
                                      {.title = NULL}},
                &text);
-    put_complaints(cli, &text);
+    put_complaints(cli, stet_buf_str(&state), &text);
     stet_buf_printf(
         &text,
         "Go on in another shell with\n"
@@ -174,16 +179,18 @@ static stet_code take_lock(const stet_paths *paths, int *ret_fd, stet_error *e) 
     }
 }
 
-static supervisor make_supervisor(const stet_cli *cli, const args *a, bool detached) {
+static supervisor make_supervisor(const stet_cli *cli, const args *a, const stet_config *config,
+                                  bool detached) {
     return (supervisor){.paths = &cli->paths,
                         .config_path = cli->config_path,
+                        .config = config,
                         .programs = cli->programs,
                         .sandbox = args_has(a, "--sandbox"),
                         .detached = detached,
                         .signal_fd = -1};
 }
 
-static int run_foreground(stet_cli *cli, const args *a) {
+static int run_foreground(stet_cli *cli, const args *a, const stet_config *config) {
     stet_error e;
     int lock_fd = -1;
     if (take_lock(&cli->paths, &lock_fd, &e) != STET_OK)
@@ -200,7 +207,7 @@ static int run_foreground(stet_cli *cli, const args *a) {
         _exit(rc);
     }
     stet_log_init("stet", STET_INFO);
-    supervisor s = make_supervisor(cli, a, /* detached= */ false);
+    supervisor s = make_supervisor(cli, a, config, /* detached= */ false);
     s.waiter = waiter > 0 ? waiter : 0;
     int rc = supervisor_run(&s);
     (void)close(lock_fd);
@@ -208,7 +215,7 @@ static int run_foreground(stet_cli *cli, const args *a) {
 }
 
 /* In the child: leave the terminal and the working directory, say through `report_fd` how it went. */
-static _Noreturn void run_daemon(stet_cli *cli, const args *a, int report_fd) {
+static _Noreturn void run_daemon(stet_cli *cli, const args *a, const stet_config *config, int report_fd) {
     stet_error e;
     int lock_fd = -1;
     (void)setsid();
@@ -235,11 +242,11 @@ static _Noreturn void run_daemon(stet_cli *cli, const args *a, int report_fd) {
     (void)dup2(log_fd, STDERR_FILENO);
     (void)close(report_fd);
     stet_log_init("stet", STET_INFO);
-    supervisor s = make_supervisor(cli, a, /* detached= */ true);
+    supervisor s = make_supervisor(cli, a, config, /* detached= */ true);
     _exit(supervisor_run(&s));
 }
 
-static int run_detached(stet_cli *cli, const args *a) {
+static int run_detached(stet_cli *cli, const args *a, const stet_config *config) {
     int64_t since_ms = stet_clock_boot_ms();
     int report[2];
     if (pipe2(report, O_CLOEXEC) != 0)
@@ -249,7 +256,7 @@ static int run_detached(stet_cli *cli, const args *a) {
         return cli_fail(CLI_ERROR, "cannot fork: %s", strerror(errno));
     if (pid == 0) {
         (void)close(report[0]);
-        run_daemon(cli, a, report[1]);
+        run_daemon(cli, a, config, report[1]);
     }
     (void)close(report[1]);
     char word = 'n', message[STET_ERROR_MESSAGE_MAX + 1] = "the supervisor did not start";
@@ -274,10 +281,12 @@ int run_up(stet_cli *cli, const args *a) {
     int rc = cli_load_config(cli, &config); /* a typo is told here, not by every child */
     if (rc != CLI_DONE)
         return rc;
-    stet_config_free(config);
     if (stet_paths_create(&cli->paths, &e) != STET_OK)
-        return cli_fail_error(CLI_ERROR, &e);
-    return args_has(a, "--detach") ? run_detached(cli, a) : run_foreground(cli, a);
+        rc = cli_fail_error(CLI_ERROR, &e);
+    else
+        rc = args_has(a, "--detach") ? run_detached(cli, a, config) : run_foreground(cli, a, config);
+    stet_config_free(config);
+    return rc;
 }
 
 /* ---- down ---- */
