@@ -67,6 +67,7 @@ class SandboxTest(unittest.TestCase):
         cls.base = cls.process.stdout.readline().strip()
         cls.port = int(cls.base.split(":")[2].split("/")[0])
         cls.root = f"http://127.0.0.1:{cls.port}"
+        cls.threads_idle = cls.threads()
 
     @classmethod
     def launch(cls, *options):
@@ -111,13 +112,11 @@ class SandboxTest(unittest.TestCase):
     def last_request(self):
         return self.call("GET", "/sandbox/requests").json()["requests"][-1]
 
-    def outcome(self, wanted):
-        """The outcome is noted when the connection's thread notices; wait for it."""
-        for _ in range(3000):
-            if self.last_request()["outcome"] == wanted:
-                return
-            threading.Event().wait(0.01)
-        self.fail(f"outcome is {self.last_request()['outcome']}, not {wanted}")
+    def outcome(self, wanted, count=1):
+        """An outcome is noted when the connection's thread notices; waits until so many requests have it."""
+        def outcomes():
+            return [entry["outcome"] for entry in self.call("GET", "/sandbox/requests").json()["requests"]]
+        self.wait_until(lambda: outcomes().count(wanted) == count, f"{wanted}: {outcomes()}")
 
     # ---- right answers ----
 
@@ -315,40 +314,54 @@ class SandboxTest(unittest.TestCase):
                     return got
                 got += piece
 
-    def read_some(self, least, **more):
-        """Opens a call, reads at least that many bytes, closes."""
+    def open_chat(self, **more):
+        """A connection on which a call has been sent."""
         body = json.dumps(chat(**more)).encode()
-        with socket.create_connection(("127.0.0.1", self.port), timeout=60) as s:
-            s.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer k\r\n"
-                      b"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
-            got = b""
-            while len(got) < least:
-                piece = s.recv(65536)
-                self.assertTrue(piece, "the server closed")
-                got += piece
-            return got
+        connection = socket.create_connection(("127.0.0.1", self.port), timeout=60)
+        connection.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer k\r\n"
+                           b"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
+        return connection
+
+    def wait_until(self, condition, what):
+        for _ in range(3000):
+            if condition():
+                return
+            threading.Event().wait(0.01)
+        self.fail(f"never: {what}")
 
     def test_fault_reset_in_the_middle(self):
-        for stream in (False, True):
+        for count, stream in ((1, False), (2, True)):
             self.fault("reset-mid")
             with self.assertRaises(ConnectionResetError):
                 self.raw_chat(stream=stream)
-            self.outcome("reset")
+            self.outcome("reset", count)
             self.assertEqual(self.last_request()["status"], 200)
 
-    def test_fault_stall_ends_when_the_client_goes(self):
-        for stream in (False, True):
+    @classmethod
+    def threads(cls):
+        return len(os.listdir(f"/proc/{cls.process.pid}/task"))
+
+    def test_fault_stall_holds_a_thread_only_as_long_as_the_client_stays(self):
+        self.wait_until(lambda: self.threads() <= self.threads_idle, "earlier connections' threads end")
+        for count, stream in ((1, False), (2, True)):
             self.fault("stall")
-            got = self.read_some(300, stream=stream)
-            self.assertNotIn(b"[DONE]", got)
-            self.outcome("stalled")
+            with self.open_chat(stream=stream) as connection:
+                self.outcome("stalled", count)
+                self.assertGreater(self.threads(), self.threads_idle)
+                self.assertNotIn(b"[DONE]", connection.recv(65536))
+            self.wait_until(lambda: self.threads() <= self.threads_idle, "the stalled call's thread ends")
 
     def test_fault_endless(self):
-        for stream in (False, True):
+        for count, stream in ((1, False), (2, True)):
             self.fault("endless")
-            got = self.read_some(2_000_000, stream=stream)
+            got = b""
+            with self.open_chat(stream=stream) as connection:
+                while len(got) < 2_000_000:
+                    piece = connection.recv(65536)
+                    self.assertTrue(piece, "the server closed")
+                    got += piece
             self.assertNotIn(b"[DONE]", got)
-            self.outcome("endless")
+            self.outcome("endless", count)
 
     def test_fault_half_stream(self):
         self.fault("half-stream")

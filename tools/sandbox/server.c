@@ -52,13 +52,13 @@ static int connection_fd(struct MHD_Connection *connection) {
 bool sandbox_wait(const sandbox *self, struct MHD_Connection *connection, int64_t ms) {
     struct pollfd fds[] = {{.fd = self->stop_fd, .events = POLLIN},
                            {.fd = connection_fd(connection), .events = POLLRDHUP}};
-    int64_t due_ms = ms < 0 ? INT64_MAX : stet_clock_boot_ms() + ms;
+    const int64_t due_ms = stet_clock_boot_ms() + ms;
     for (;;) {
-        int64_t left = ms < 0 ? -1 : due_ms - stet_clock_boot_ms();
-        int rc = poll(fds, COUNT_OF(fds), left < -1 ? 0 : left > INT32_MAX ? INT32_MAX : (int)left);
-        if (rc > 0)
+        int64_t left = ms < 0 ? INT32_MAX : due_ms - stet_clock_boot_ms();
+        left = left < 0 ? 0 : left > INT32_MAX ? INT32_MAX : left;
+        if (poll(fds, COUNT_OF(fds), (int)left) > 0)
             return false;
-        if (ms >= 0 && (rc == 0 || stet_clock_boot_ms() >= due_ms))
+        if (ms >= 0 && stet_clock_boot_ms() >= due_ms)
             return true;
     }
 }
