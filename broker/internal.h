@@ -188,7 +188,7 @@ bool broker_peer_equal(const broker_peer *a, const broker_peer *b);
 /* ---- pending.c: tickets, their lists and their deadlines ---- */
 void broker_pending_init(broker_core *self);
 void broker_pending_done(broker_core *self);
-/* BROKER_NONE when there are too many or no memory is left. The ticket is zeroed but for its generation. */
+/* BROKER_NONE when there are too many or no memory is left. The caller fills in who, what and when. */
 uint32_t broker_ticket_new(broker_core *self);
 /* Takes it out of the wheel and frees its frames; the caller has taken it out of its list. */
 void broker_ticket_free(broker_core *self, uint32_t index);

@@ -60,9 +60,11 @@ uint32_t broker_ticket_new(broker_core *self) {
     ASSERT(ticket->state == BROKER_FREE);
     pending->free_head = ticket->next;
     pending->used++;
-    uint32_t generation = ticket->generation;
-    memset(ticket, 0, sizeof *ticket);
-    ticket->generation = generation;
+    /* Only what is read before it is set: this runs for every message. A free ticket holds no frames. */
+    ticket->is_send = ticket->answered = false;
+    ticket->role = 0;
+    ticket->command_size = 0;
+    ticket->bytes = 0;
     ticket->lane = ticket->actor = ticket->share = BROKER_NONE;
     ticket->next = ticket->prev = BROKER_NONE;
     ticket->wheel_bucket = ticket->wheel_next = ticket->wheel_prev = BROKER_NONE;

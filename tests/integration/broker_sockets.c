@@ -84,38 +84,6 @@ static int remove_directory(const char *path) {
     return exit_code_of(pid);
 }
 
-static void *dealer(instance *i, const char *endpoint);
-static stet_str ask(instance *i, void *socket, const char *command, message *ret);
-
-static int setup(void **state) {
-    instance *i = calloc(1, sizeof *i);
-    assert_non_null(i);
-    (void)snprintf(i->directory, sizeof i->directory, "/tmp/stet-broker-XXXXXX");
-    assert_non_null(mkdtemp(i->directory));
-    stet_error error;
-    assert_int_equal(stet_paths_of(i->directory, &i->paths, &error), STET_OK);
-    i->zmq = zmq_ctx_new();
-    assert_non_null(i->zmq);
-    start_broker(i, NULL);
-    i->statistics = dealer(i, i->paths.front);
-    message answer;
-    (void)ask(i, i->statistics, "broker.version", &answer); /* waits until it is there */
-    *state = i;
-    return 0;
-}
-
-static int teardown(void **state) {
-    instance *i = *state;
-    if (i->pid != 0)
-        assert_int_equal(stop_broker(i, SIGTERM), STET_EXIT_OK);
-    for (uint32_t n = 0; n < i->sockets_count; n++)
-        (void)zmq_close(i->sockets[n]);
-    (void)zmq_ctx_term(i->zmq);
-    assert_int_equal(remove_directory(i->directory), 0);
-    free(i);
-    return 0;
-}
-
 /* ---- sockets ---- */
 static void set(void *socket, int option, int value) {
     assert_int_equal(zmq_setsockopt(socket, option, &value, sizeof value), 0);
@@ -168,8 +136,7 @@ static bool receive(void *socket, int wait_ms, message *ret) {
 }
 
 static void receive_envelope(void *socket, message *ret) {
-    if (!receive(socket, WAIT_MS, ret))
-        fail_msg("no message within %d ms", WAIT_MS);
+    assert_true(receive(socket, WAIT_MS, ret));
     stet_error error;
     if (stet_envelope_decode(stet_str_from(ret->bytes[0], ret->sizes[0]), &ret->envelope, &error) != STET_OK)
         fail_msg("not an envelope: %s", error.message);
@@ -213,6 +180,35 @@ static stet_str ask_with(instance *i, void *socket, const char *command, stet_st
 
 static stet_str ask(instance *i, void *socket, const char *command, message *ret) {
     return ask_with(i, socket, command, STET_STR("\x80"), ret);
+}
+
+static int setup(void **state) {
+    instance *i = calloc(1, sizeof *i);
+    assert_non_null(i);
+    (void)snprintf(i->directory, sizeof i->directory, "/tmp/stet-broker-XXXXXX");
+    assert_non_null(mkdtemp(i->directory));
+    stet_error error;
+    assert_int_equal(stet_paths_of(i->directory, &i->paths, &error), STET_OK);
+    i->zmq = zmq_ctx_new();
+    assert_non_null(i->zmq);
+    start_broker(i, NULL);
+    i->statistics = dealer(i, i->paths.front);
+    message answer;
+    (void)ask(i, i->statistics, "broker.version", &answer); /* waits until it is there */
+    *state = i;
+    return 0;
+}
+
+static int teardown(void **state) {
+    instance *i = *state;
+    if (i->pid != 0)
+        assert_int_equal(stop_broker(i, SIGTERM), STET_EXIT_OK);
+    for (uint32_t n = 0; n < i->sockets_count; n++)
+        (void)zmq_close(i->sockets[n]);
+    (void)zmq_ctx_term(i->zmq);
+    assert_int_equal(remove_directory(i->directory), 0);
+    free(i);
+    return 0;
 }
 
 static uint64_t counter(instance *i, const char *name) {
@@ -400,29 +396,39 @@ static void hostile_frames_are_counted_and_hurt_nobody(void **state) {
     assert_echo_works(i, client, actor);
 }
 
-static void wait_for_disconnect(instance *i, void *socket, const char *monitor_endpoint) {
+/* Sees when the socket loses its connection, from now on. */
+static void *watch_disconnect(instance *i, void *socket) {
+    assert_int_equal(zmq_socket_monitor(socket, "inproc://monitor", ZMQ_EVENT_DISCONNECTED), 0);
     void *monitor = new_socket(i, ZMQ_PAIR);
-    assert_int_equal(zmq_connect(monitor, monitor_endpoint), 0);
-    message m;
-    if (!receive(monitor, WAIT_MS, &m))
-        fail_msg("the connection is not closed");
-    (void)zmq_socket_monitor(socket, NULL, 0);
+    assert_int_equal(zmq_connect(monitor, "inproc://monitor"), 0);
+    return monitor;
+}
+
+static void a_body_a_little_too_large_is_answered_so(void **state) {
+    instance *i = *state;
+    void *client = dealer(i, i->paths.front);
+    static const char large[STET_BODY_BYTES_MAX + 1];
+    (void)request(i, client, "echo.back", large, sizeof large);
+    message answer;
+    receive_envelope(client, &answer);
+    stet_error error;
+    stet_error_decode(frame_of(&answer, 1), &error);
+    assert_int_equal(error.code, STET_TOO_LARGE);
 }
 
 static void a_frame_over_the_limit_closes_that_connection_only(void **state) {
     instance *i = *state;
     void *actor = start_actor(i), *client = dealer(i, i->paths.front);
     assert_echo_works(i, client, actor);
-    char *large = calloc(1, STET_BODY_BYTES_MAX + 1);
-    assert_non_null(large);
+    static const char large[2 * STET_BODY_BYTES_MAX + 1];
     void *enemy = dealer(i, i->paths.front);
     message answer;
     (void)ask(i, enemy, "broker.version", &answer);
-    assert_int_equal(zmq_socket_monitor(enemy, "inproc://monitor", ZMQ_EVENT_DISCONNECTED), 0);
-    (void)request(i, enemy, "echo.back", large, STET_BODY_BYTES_MAX + 1);
-    wait_for_disconnect(i, enemy, "inproc://monitor");
+    void *monitor = watch_disconnect(i, enemy);
+    (void)request(i, enemy, "echo.back", large, sizeof large);
+    assert_true(receive(monitor, WAIT_MS, &answer));
+    (void)zmq_socket_monitor(enemy, NULL, 0);
     assert_echo_works(i, client, actor);
-    free(large);
 }
 
 static void a_message_of_very_many_frames_is_dropped(void **state) {
@@ -534,9 +540,8 @@ static void a_second_broker_is_told_that_the_first_holds_the_lock(void **state) 
     instance *i = *state;
     const char *const arguments[] = {"stet-broker", "--data", i->directory, NULL};
     assert_int_equal(exit_code_of(spawn(arguments)), STET_EXIT_LOCKED);
-    void *client = dealer(i, i->paths.front);
     message answer;
-    (void)ask(i, client, "broker.version", &answer); /* the first still has its sockets */
+    (void)ask(i, dealer(i, i->paths.front), "broker.version", &answer); /* the first still has its sockets */
 }
 
 static void a_stop_is_clean_and_removes_the_sockets(void **state) {
@@ -578,6 +583,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(events_are_relayed_and_the_last_one_waits_for_newcomers, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(hostile_frames_are_counted_and_hurt_nobody, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_body_a_little_too_large_is_answered_so, setup, teardown),
         cmocka_unit_test_setup_teardown(a_frame_over_the_limit_closes_that_connection_only, setup, teardown),
         cmocka_unit_test_setup_teardown(a_message_of_very_many_frames_is_dropped, setup, teardown),
         cmocka_unit_test_setup_teardown(an_endless_message_ends_the_broker_at_its_memory_limit, setup,
