@@ -85,7 +85,7 @@ static void put_value(stet_buf *b, uint8_t table, stet_str value) {
     } else if (table == STET_TABLE_EVENTS) {
         stet_json_quote(b, value);
     } else if (stet_mp_check(value, limits, NULL) != STET_OK ||
-               stet_mp_to_json(value, (stet_json_style){.ids = true}, b, NULL) != STET_OK) {
+               stet_mp_to_json(value, (stet_json_style){.ids = true, .nested = true}, b, NULL) != STET_OK) {
         stet_buf_truncate(b, mark);
         put_base64(b, value);
     }
@@ -156,8 +156,7 @@ static stet_code print_problems(stet_str reply, uint64_t *ret_problems, stet_err
 
 static stet_code check_pages(stet_turn *turn, uint64_t *ret_problems, stet_error *e) {
     CLEANUP(stet_buf_done)
-    stet_buf reply = STET_BUF(STET_BODY_BYTES_MAX),
-             cursor = STET_BUF(2 * STET_KEY_BYTES_MAX);
+    stet_buf reply = STET_BUF(STET_BODY_BYTES_MAX), cursor = STET_BUF(2 * STET_KEY_BYTES_MAX);
     uint64_t checked = 0;
     for (;;) {
         cmd_drafter_check request = {.has_cursor = cursor.size > 0, .cursor = stet_buf_str(&cursor)};

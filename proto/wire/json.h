@@ -18,6 +18,7 @@ NODISCARD stet_code stet_json_to_mp(stet_str json, stet_mp_limits limits, stet_b
 typedef struct stet_json_style {
     uint32_t indent; /* 0: one line */
     bool ids;        /* show 16-byte bins as UUIDs */
+    bool nested;     /* show a bin that holds a MessagePack map as {"$mp": the map} */
 } stet_json_style;
 
 /* STET_INVALID when the bytes are not MessagePack; NaN and infinities become null. */

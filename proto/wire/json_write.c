@@ -96,6 +96,22 @@ static void write_base64(stet_buf *b, stet_str bytes) {
     }
 }
 
+/* A body that was stored as it came, one level deep: what lies in a bin of it is shown as bytes. */
+static bool write_nested(stet_buf *b, stet_str bytes, stet_json_style style) {
+    stet_mp_reader r = stet_mp_reader_of(bytes);
+    if (stet_mp_peek(&r) != STET_MP_MAP)
+        return false;
+    size_t mark = b->size;
+    style.nested = false;
+    stet_buf_append_str(b, style.indent ? STET_STR("{\"$mp\": ") : STET_STR("{\"$mp\":"));
+    if (stet_mp_to_json(bytes, style, b, NULL) != STET_OK && stet_buf_ok(b)) {
+        stet_buf_truncate(b, mark);
+        return false;
+    }
+    stet_buf_append_byte(b, '}');
+    return true;
+}
+
 static void write_bin(stet_buf *b, stet_str bytes, stet_json_style style) {
     stet_id id;
     if (style.ids && stet_id_from_bytes(bytes, &id)) {
@@ -104,6 +120,8 @@ static void write_bin(stet_buf *b, stet_str bytes, stet_json_style style) {
         stet_json_quote(b, stet_str_of(text));
         return;
     }
+    if (style.nested && write_nested(b, bytes, style))
+        return;
     stet_buf_append_str(b, style.indent ? STET_STR("{\"$bin\": \"") : STET_STR("{\"$bin\":\""));
     write_base64(b, bytes);
     stet_buf_append_str(b, STET_STR("\"}"));

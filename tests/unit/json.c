@@ -360,6 +360,20 @@ static void utf8_is_cut_between_characters(void **state) {
     assert_int_equal(stet_utf8_cut((stet_str){NULL, 0}, 5), 0);
 }
 
+static void a_map_in_a_bin_is_shown_when_asked_for(void **state) {
+    (void)state;
+    CLEANUP(stet_buf_done) stet_buf inner = STET_BUF(64), mp = STET_BUF(64), json = STET_BUF(256);
+    stet_mp_map(&inner, 1);
+    stet_mp_put_uint(&inner, "n", 7);
+    stet_mp_array(&mp, 2);
+    stet_mp_bin(&mp, inner.data, inner.size);
+    stet_mp_bin(&mp, "\x81", 1); /* looks like a map and is none */
+    stet_json_style style = {.nested = true};
+    assert_int_equal(stet_mp_to_json(stet_buf_str(&mp), style, &json, NULL), STET_OK);
+    stet_buf_append_byte(&json, 0);
+    assert_string_equal((const char *)json.data, "[{\"$mp\":{\"n\":7}},{\"$bin\":\"gQ==\"}]");
+}
+
 int main(void) {
     /* Any locale with a decimal comma shows a wrong point; without one installed the tests still run in "C".
      */
@@ -367,6 +381,7 @@ int main(void) {
     for (size_t i = 0; i < COUNT_OF(comma) && !setlocale(LC_ALL, comma[i]); i++)
         ;
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_map_in_a_bin_is_shown_when_asked_for),
         cmocka_unit_test(values_come_back_as_they_went),
         cmocka_unit_test(integers_are_exact_over_the_whole_64_bits),
         cmocka_unit_test(doubles_take_the_shortest_text_that_reads_back),
