@@ -97,6 +97,7 @@ static void post(const stet_committer *self) {
 
 static void *thread_main(void *argument) {
     stet_committer *self = argument;
+    stet_rocks_thread_begins();
     (void)pthread_mutex_lock(&self->mutex);
     for (;;) {
         wait_for_work(self);
@@ -127,6 +128,8 @@ static bool start_thread(stet_committer *self) {
     (void)pthread_sigmask(SIG_SETMASK, &all, &before);
     int rc = pthread_create(&self->thread, NULL, thread_main, self);
     (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
+    if (rc == 0)
+        (void)pthread_setname_np(self->thread, "commit");
     return rc == 0;
 }
 

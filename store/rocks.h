@@ -29,6 +29,9 @@ NODISCARD
 stet_code stet_rocks_open(const stet_rocks_options *options, stet_rocks **ret, bool *ret_corrupt,
                           stet_error *e);
 stet_rocks *stet_rocks_close(stet_rocks *self); /* always NULL */
+/* For a thread of ours other than the one that opens: turns off RocksDB's counters, which cost a tenth of its
+ * CPU because each is found anew through thread-local storage. */
+void stet_rocks_thread_begins(void);
 /* `self` is a stet_rocks; fits stet_head_get. */
 stet_code stet_rocks_get(void *self, stet_str key, stet_arena *into, stet_str *ret, stet_error *e);
 stet_engine_iter *stet_rocks_iter(stet_rocks *self, stet_str lower, stet_str upper);

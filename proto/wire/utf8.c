@@ -35,18 +35,29 @@ static size_t character_size(const uint8_t *at, const uint8_t *end) {
     return size;
 }
 
+/* Almost everything is ASCII: 32 bytes at a time, then eight. */
+static const uint8_t *skip_ascii(const uint8_t *at, const uint8_t *end) {
+    const uint64_t high_bits = UINT64_C(0x8080808080808080);
+    uint64_t four[4];
+    for (; end - at >= (ptrdiff_t)sizeof four; at += sizeof four) {
+        memcpy(four, at, sizeof four);
+        if (((four[0] | four[1] | four[2] | four[3]) & high_bits) != 0)
+            break;
+    }
+    for (; end - at >= (ptrdiff_t)sizeof four[0]; at += sizeof four[0]) {
+        memcpy(four, at, sizeof four[0]);
+        if ((four[0] & high_bits) != 0)
+            break;
+    }
+    while (at != end && *at < 0x80)
+        at++;
+    return at;
+}
+
 size_t stet_utf8_prefix(stet_str text) {
     const uint8_t *start = (const uint8_t *)text.data;
     const uint8_t *at = start, *end = text.size ? at + text.size : at;
-    while (at != end) {
-        if (end - at >= 8) { /* almost everything is ASCII: eight bytes at a time */
-            uint64_t eight;
-            memcpy(&eight, at, sizeof eight);
-            if ((eight & UINT64_C(0x8080808080808080)) == 0) {
-                at += 8;
-                continue;
-            }
-        }
+    while ((at = skip_ascii(at, end)) != end) {
         size_t size = character_size(at, end);
         if (size == 0)
             break;

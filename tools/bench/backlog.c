@@ -74,7 +74,7 @@ static stet_code fill_and_measure(bench_instance *instance, const bench_options 
     (void)usleep(SETTLE_US);
     int64_t rss_idle = bench_rss_bytes(instance->actors[0]);
     stet_code rc = call(instance, "drafter.pause", e);
-    load_options load = {.paths = &instance->paths,
+    load_options load = {.instance = instance,
                          .command = "drafter.submit",
                          .clients = 1,
                          .window = 1024,

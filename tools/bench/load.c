@@ -215,9 +215,9 @@ static void client_process(const load_options *options, shared *s, uint32_t inde
     c->body = (stet_buf)STET_BUF(1 << 20);
     (void)snprintf(c->session, sizeof c->session, "bench-%d-%u-", (int)getpid(), index);
     make_frames(c);
-    c->dealer = open_socket(c, ZMQ_DEALER, options->paths->front);
+    c->dealer = open_socket(c, ZMQ_DEALER, options->instance->paths.front);
     if (options->until_done)
-        c->events = open_socket(c, ZMQ_SUB, options->paths->events);
+        c->events = open_socket(c, ZMQ_SUB, options->instance->paths.events);
     while (!atomic_load(&s->go))
         (void)usleep(1000);
     run_client(c);
@@ -259,6 +259,18 @@ static stet_code add_up(const load_options *options, shared *s, load_result *ret
                   : STET_OK;
 }
 
+/* sign -1 at the beginning, 1 at the end: the difference is left. */
+static void count_cpu(const bench_instance *instance, load_result *ret, double sign) {
+    ret->broker_cpu_seconds += sign * bench_cpu_seconds(instance->broker);
+    for (int i = 0; i < instance->actors_count; i++)
+        ret->actors_cpu_seconds += sign * bench_cpu_seconds(instance->actors[i]);
+}
+
+static void finish(const load_options *options, uint64_t began_ns, load_result *ret) {
+    ret->seconds = (double)(stet_clock_boot_ns() - began_ns) / 1e9;
+    count_cpu(options->instance, ret, 1);
+}
+
 stet_code load_run(const load_options *options, load_result *ret, stet_error *e) {
     ASSERT(options->clients <= LOAD_CLIENTS_MAX && options->window < UNDER_WAY_MAX);
     shared *s = mmap(NULL, sizeof *s, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
@@ -275,18 +287,20 @@ stet_code load_run(const load_options *options, load_result *ret, stet_error *e)
     bool by_count = options->requests_max > 0;
     if (!by_count)
         (void)usleep((useconds_t)(options->warmup_seconds * 1e6));
+    *ret = (load_result){.seconds = 0};
+    count_cpu(options->instance, ret, -1);
     uint64_t began = stet_clock_boot_ns();
     atomic_store(&s->measuring, true);
     if (!by_count) {
         (void)usleep((useconds_t)(options->seconds * 1e6));
         atomic_store(&s->measuring, false);
+        finish(options, began, ret);
     }
-    *ret = (load_result){.seconds = (double)(stet_clock_boot_ns() - began) / 1e9};
     atomic_store(&s->stop, !by_count);
     for (uint32_t i = 0; i < options->clients; i++)
         (void)waitpid(pids[i], NULL, 0);
     if (by_count)
-        ret->seconds = (double)(stet_clock_boot_ns() - began) / 1e9;
+        finish(options, began, ret);
     stet_code rc = add_up(options, s, ret, e);
     (void)munmap(s, sizeof *s);
     return rc;

@@ -5,12 +5,12 @@
 #ifndef BENCH_LOAD_H
 #define BENCH_LOAD_H
 
-#include "proto/base/paths.h"
+#include "tools/bench/instance.h"
 
 enum { LOAD_CLIENTS_MAX = 64 };
 
 typedef struct load_options {
-    const stet_paths *paths;
+    const bench_instance *instance;
     const char *command; /* probe.put, probe.job, drafter.submit */
     uint32_t clients;
     uint32_t window;        /* requests under way per client */
@@ -27,6 +27,7 @@ typedef struct load_result {
     uint64_t refused;
     double seconds;
     double p50_ms, p99_ms, p999_ms;
+    double broker_cpu_seconds, actors_cpu_seconds; /* used meanwhile */
 } load_result;
 
 NODISCARD
