@@ -1,4 +1,5 @@
 #include "broker/internal.h"
+#include "proto/base/fault.h"
 
 #include <stdlib.h>
 
@@ -238,7 +239,9 @@ void broker_core_event(broker_core *self, stet_str topic, stet_str payload) {
     }
     broker_count(self, BROKER_COUNT_EVENTS);
     broker_last_put(self->last, topic, payload);
+    FAULT(broker_event_before);
     self->edge.publish(self->edge.context, topic, payload);
+    FAULT(broker_event_after);
 }
 
 void broker_core_subscribed(broker_core *self, stet_str prefix, int64_t boot_ms) {

@@ -8,6 +8,7 @@
  * A lane remembers the highest epoch that ever registered: a lower one is refused also when nobody is there
  * now, since it belongs to an owner that has been fenced. */
 #include "broker/internal.h"
+#include "proto/base/fault.h"
 
 void broker_registry_init(broker_core *self) {
     self->registry.away_check_ms = INT64_MAX;
@@ -134,6 +135,7 @@ int64_t broker_away_next_ms(const broker_core *self) {
 void broker_actor_gone(broker_core *self, uint32_t index, const char *event, const char *message) {
     broker_actor *actor = &self->registry.actors[index];
     ASSERT(actor->used);
+    FAULT(broker_gone);
     if (event != NULL)
         broker_log(self, STET_WARN, event, message, actor);
     if (self->registry.lanes[actor->lane].actor == index)
@@ -213,6 +215,7 @@ static bool settle(broker_core *self, const broker_peer *from, uint32_t lane_ind
 }
 
 void broker_ready(broker_core *self, const broker_peer *from, const stet_envelope *ready) {
+    FAULT(broker_ready);
     if (ready->service.size == 0 || ready->service.size > STET_SERVICE_SIZE_MAX ||
         ready->partition >= STET_SLOTS || stet_str_is(ready->service, "broker")) {
         refuse_ready(self, from, ready, STET_INVALID,
@@ -250,6 +253,7 @@ void broker_ready(broker_core *self, const broker_peer *from, const stet_envelop
         broker_log(self, STET_INFO, "actor.registered", "the actor is registered", actor);
     }
     welcome(self, actor);
+    FAULT(broker_welcomed);
     broker_drain(self, lane_index);
 }
 
@@ -271,6 +275,7 @@ void broker_leave(broker_core *self, uint32_t index) {
     if (actor->leaving)
         return;
     actor->leaving = true;
+    FAULT(broker_left);
     broker_count(self, BROKER_COUNT_LEFT);
     broker_log(self, STET_INFO, "actor.left", "the actor leaves; what is queued waits for its successor",
                actor);

@@ -4,6 +4,7 @@
  * unavailable, timeout). An answer that cannot be delivered (the client is gone, or does not read) is counted
  * and forgotten; the client resends with the same id when it comes back. */
 #include "broker/internal.h"
+#include "proto/base/fault.h"
 
 void broker_frame_free(broker_core *self, broker_frame frame) {
     if (frame.handle != NULL)
@@ -144,11 +145,13 @@ static void dispatch(broker_core *self, uint32_t index, broker_frame envelope, b
     broker_actor *actor = &self->registry.actors[ticket->actor];
     actor->outstanding_bytes += ticket->bytes;
     broker_list_push(self, &actor->outstanding, index);
+    FAULT(broker_dispatch_before);
     if (!self->edge.send_back(self->edge.context, &actor->peer, envelope, route, body)) {
         broker_count(self, BROKER_COUNT_AWAY);
         broker_actor_gone(self, ticket->actor, "actor.away",
                           "the actor's connection is gone or takes nothing more");
     }
+    FAULT(broker_dispatch_after);
 }
 
 void broker_drain(broker_core *self, uint32_t lane_index) {
@@ -164,6 +167,7 @@ void broker_drain(broker_core *self, uint32_t lane_index) {
             return;
         broker_queue_remove(self, index);
         broker_queue_drained(self, lane);
+        FAULT(broker_drained);
         broker_frame envelope = ticket->envelope, body = ticket->body;
         ticket->envelope = ticket->body = (broker_frame){0};
         dispatch(self, index, envelope, body);
@@ -254,6 +258,7 @@ void broker_route(broker_core *self, const broker_peer *from, stet_role role, co
             ticket->envelope = envelope_frame;
             ticket->body = body;
             broker_wheel_insert(self, index);
+            FAULT(broker_queued);
             return;
         }
         broker_ticket_free(self, index);
@@ -289,6 +294,7 @@ static uint32_t answered_ticket(broker_core *self, uint32_t actor, const stet_en
 static void deliver(broker_core *self, const broker_ticket *ticket, broker_frame envelope,
                     broker_frame body) {
     bool sent;
+    FAULT(broker_deliver_before);
     if (ticket->is_send) {
         broker_count(self, BROKER_COUNT_ACKS);
         sent = self->edge.send_back(self->edge.context, &ticket->from, envelope, (broker_frame){0}, body);
@@ -296,6 +302,7 @@ static void deliver(broker_core *self, const broker_ticket *ticket, broker_frame
         broker_count(self, BROKER_COUNT_REPLIES);
         sent = self->edge.send_front(self->edge.context, &ticket->from, envelope, body);
     }
+    FAULT(broker_deliver_after);
     if (!sent)
         broker_count(self, BROKER_COUNT_UNDELIVERABLE);
 }

@@ -1,4 +1,5 @@
 #include "broker/sockets_internal.h"
+#include "proto/base/fault.h"
 
 #include "proto/base/clock.h"
 #include "proto/base/exit_codes.h"
@@ -84,6 +85,7 @@ static outcome receive(broker_sockets *self, broker_port *port, broker_peer *ret
         ret_peer->size = (uint8_t)size;
     }
     (void)zmq_msg_close(&identity);
+    FAULT(broker_identity);
     if (fits && more)
         return receive_frames(self, port, frames, count);
     if (more)
@@ -97,6 +99,8 @@ static bool drain_front(broker_sockets *self) {
     broker_peer peer;
     for (uint32_t i = 0; i < DRAIN_MAX; i++) {
         outcome got = receive(self, &self->front, &peer, frames, 2);
+        if (got == MESSAGE)
+            FAULT(broker_front_received);
         if (got == NOTHING)
             return self->front.discarding;
         if (got == MESSAGE)
@@ -112,6 +116,8 @@ static bool drain_back(broker_sockets *self) {
     broker_peer peer;
     for (uint32_t i = 0; i < DRAIN_MAX; i++) {
         outcome got = receive(self, &self->back, &peer, frames, 3);
+        if (got == MESSAGE)
+            FAULT(broker_back_received);
         if (got == NOTHING)
             return self->back.discarding;
         if (got == MESSAGE)

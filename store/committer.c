@@ -1,4 +1,5 @@
 #include "store/committer.h"
+#include "proto/base/fault.h"
 #include "proto/base/clock.h"
 
 #include <errno.h>
@@ -35,8 +36,10 @@ static void write_commit(stet_committer *self, stet_commit *commit) {
         return;
     }
     commit->write_bytes = self->write.size;
+    FAULT(commit_write_before);
     if (stet_rocks_write(self->rocks, stet_buf_str(&self->write), &self->failure) != STET_OK)
         return;
+    FAULT(commit_write_after);
     self->last = commit->record;
     if (!self->unwitnessed) {
         self->unwitnessed = true;

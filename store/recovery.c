@@ -1,4 +1,5 @@
 #include "store/recovery.h"
+#include "proto/base/fault.h"
 #include "proto/base/log.h"
 #include "store/files.h"
 
@@ -127,10 +128,13 @@ static stet_code open_at(const recovery *self, const char *db, stet_log_recovery
 
 static stet_code swap_in(const recovery *self, stet_error *e) {
     stet_code rc = move(self, self->copy, self->ready, e);
+    FAULT(recovery_ready);
     if (rc == STET_OK)
         rc = stet_files_exchange(self->options->directory, self->db, self->ready, e);
+    FAULT(recovery_exchanged);
     if (rc == STET_OK)
         rc = keep_as_damaged(self, self->ready, e);
+    FAULT(recovery_kept);
     return rc;
 }
 
@@ -144,15 +148,18 @@ static stet_code recover(const recovery *self, stet_head *ret_head, stet_error *
             e, STET_INTERNAL,
             "%.60s is damaged and has no witness: restore a backup; nothing was changed (%.100s)",
             self->options->directory, found.message);
+    FAULT(recovery_begin);
     stet_code rc = stet_files_copy_database(self->db, self->copy, e);
     if (rc != STET_OK)
         return rc;
+    FAULT(recovery_copied);
     stet_rocks *rocks = NULL;
     bool corrupt;
     rc =
         open_at(self, self->copy, STET_LOG_POINT_IN_TIME, /* create= */ false, &rocks, ret_head, &corrupt, e);
     rocks = stet_rocks_close(rocks);
     if (rc == STET_OK) {
+        FAULT(recovery_opened);
         stet_log(STET_WARN, "store.tail.torn",
                  "the last record of the log was torn; everything acknowledged is there",
                  STET_LOG_C("path", self->options->directory),

@@ -1,4 +1,5 @@
 #include "proto/base/clock.h"
+#include "proto/base/fault.h"
 #include "proto/base/paths.h"
 #include "proto/wire/mp.h"
 #include "store/durable.h"
@@ -71,6 +72,7 @@ static stet_code take_directory(stet_store *self, const stet_store_options *opti
         rc = stet_lock_file(options->directory, "owner.lock", &self->lock_fd, e);
     if (rc != STET_OK)
         return rc;
+    FAULT(open_locked);
     self->space = malloc(sizeof *self->space);
     if (!self->space)
         return stet_error_set(e, STET_INTERNAL, "out of memory for the store");
@@ -87,10 +89,13 @@ static stet_code open_durable(stet_store *self, const stet_store_options *option
         rc = stet_durable_open(options, &self->engine, &head, e);
     if (rc != STET_OK)
         return rc;
+    FAULT(open_database_after);
     take_head(self, &head);
     self->read_only = options->read_only;
     if (self->read_only)
         return STET_OK;
+    if (!head.present)
+        FAULT(epoch_before);
     if (!head.present)
         rc = first_commit(self, stet_clock_wall_ms(), e);
     if (rc == STET_OK)
@@ -133,6 +138,7 @@ stet_store *stet_store_close(stet_store *self) {
     if (!self)
         return NULL;
     ASSERT(self->batch.scans_open == 0);
+    FAULT(close_before);
     if (self->engine)
         self->engine->ops->close(
             self->engine); /* the commit thread reads the overlay in flight: before it is freed */

@@ -1,4 +1,5 @@
 #include "store/witness.h"
+#include "proto/base/fault.h"
 #include "proto/base/paths.h"
 #include "store/files.h"
 
@@ -130,13 +131,16 @@ stet_code stet_witness_write(stet_witness *self, uint64_t epoch, uint64_t number
     memcpy(slot + AT_HASH, hash->bytes, STET_HASH_BYTES);
     stet_hash check = stet_hash_of(stet_str_from(slot, AT_CHECK));
     memcpy(slot + AT_CHECK, check.bytes, sizeof check.bytes);
+    FAULT(witness_before);
     ssize_t size;
     do
         size = pwrite(self->fd, slot, sizeof slot, (off_t)(generation % SLOTS) * SLOT_STRIDE);
     while (size < 0 && errno == EINTR);
+    FAULT(witness_between);
     if (size != (ssize_t)sizeof slot || fdatasync(self->fd) != 0)
         return stet_error_set(e, STET_INTERNAL, "the witness cannot be written: %s; end the process",
                               strerror(errno));
+    FAULT(witness_after);
     self->generation = generation;
     return STET_OK;
 }

@@ -1,4 +1,5 @@
 #include "actors/runtime/admit.h"
+#include "proto/base/fault.h"
 
 #include "actors/runtime/builtin.h"
 #include "actors/runtime/records.h"
@@ -56,7 +57,9 @@ static stet_code writable(stet_turn *turn, stet_error *e) {
 
 static stet_code run(stet_admit *self, stet_turn *turn, const stet_command *command, stet_error *e) {
     stet_buf_clear(&self->reply);
+    FAULT(handler_before);
     stet_code rc = self->handlers[stet_command_index_of(command)](turn, self->request, &self->reply, e);
+    FAULT(handler_after);
     if (rc != STET_OK)
         return rc;
     if (self->reply.size == 0)
@@ -76,6 +79,7 @@ static stet_code repeated(stet_admit *self, stet_turn *turn, const stet_duplicat
         return stet_error_field(e, STET_CONFLICT, "id",
                                 "this id was used for another request; use a new one");
     }
+    FAULT(duplicate_answered);
     stet_turn_count(turn, "requests.repeated", 1);
     stet_buf_clear(&self->reply);
     stet_buf_append_str(&self->reply, known->answer);
@@ -91,6 +95,7 @@ static stet_code run_write(stet_admit *self, stet_turn *turn, const stet_command
     stet_code rc = stet_duplicates_find(turn, turn->request_id, &known, &is_known, e);
     if (rc != STET_OK)
         return rc;
+    FAULT(duplicate_looked_up);
     if (is_known)
         return repeated(self, turn, &known, hash, e);
     rc = writable(turn, e);

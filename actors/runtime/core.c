@@ -12,6 +12,7 @@
  * it was busy. After anything but OK nothing is released any more: `fatal` closes the one gate in release().
  */
 #include "actors/runtime/core_state.h"
+#include "proto/base/fault.h"
 
 #include <sodium.h>
 #include <stdlib.h>
@@ -81,6 +82,7 @@ static void begin_commit(stet_core *self) {
     stet_turn *turn = &self->turn;
     stet_error error = {0};
     uint64_t rows = stet_batch_count(stet_turn_batch(turn));
+    FAULT(batch_built);
     stet_code rc = stet_batch_commit(stet_turn_batch(turn), turn->wall_ms, &self->ticket, &error);
     if (rc != STET_OK) {
         core_fatal(self, STET_EXIT_STORE, &error);
@@ -129,6 +131,7 @@ void stet_core_complete(stet_core *self) {
                    &completion.error);
         return;
     }
+    FAULT(completion_taken);
     stet_effects *done = self->in_flight;
     self->in_flight = NULL;
     release(self, done);
@@ -290,6 +293,7 @@ int64_t stet_core_next_wake_boot_ms(const stet_core *self) {
 
 static stet_code first_turn(stet_core *self, stet_error *e) {
     stet_turn *turn = &self->turn;
+    FAULT(core_opened);
     stet_code rc = stet_outbox_load(&self->outbox, turn, e);
     if (rc == STET_OK)
         rc = stet_jobs_recover(turn, turn->service, e);

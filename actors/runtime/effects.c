@@ -1,4 +1,5 @@
 #include "actors/runtime/effects.h"
+#include "proto/base/fault.h"
 
 #include <stdlib.h>
 
@@ -202,7 +203,9 @@ static void release_call(const stet_effects *self, const effects_item *item, con
                                  .body = stet_effects_text(self, item->c),
                                  .stream = item->stream,
                                  .timeout_ms = item->number};
+    FAULT(call_before_start);
     edge->call_start(edge->context, item->ref, &request);
+    FAULT(call_started);
 }
 
 static void release_log(const stet_effects *self, const effects_item *item, const stet_core_edge *edge) {
@@ -230,13 +233,19 @@ static void release_log(const stet_effects *self, const effects_item *item, cons
 bool stet_effects_release(const stet_effects *self, size_t index, const stet_core_edge *edge) {
     const effects_item *item = &self->items[index];
     switch (item->kind) {
-    case EFFECTS_ANSWER:
-        return edge->send(edge->context, stet_effects_text(self, item->a), stet_effects_text(self, item->b),
-                          stet_effects_text(self, item->c));
+    case EFFECTS_ANSWER: {
+        FAULT(release_answer_before);
+        bool sent = edge->send(edge->context, stet_effects_text(self, item->a),
+                               stet_effects_text(self, item->b), stet_effects_text(self, item->c));
+        FAULT(release_answer_after);
+        return sent;
+    }
     case EFFECTS_SEND:
         break;
     case EFFECTS_PUBLISH:
+        FAULT(publish_before);
         edge->publish(edge->context, stet_effects_text(self, item->a), stet_effects_text(self, item->b));
+        FAULT(publish_after);
         break;
     case EFFECTS_CALL:
         if (!stet_effects_cancelled(self, item->ref, index + 1))

@@ -2,6 +2,7 @@
  * subscriber reads back is byte for byte what it would have received. The head row of a session outlives its
  * events: a number is never given twice. */
 #include "actors/runtime/records.h"
+#include "proto/base/fault.h"
 
 #include "proto/wire/json.h"
 #include "proto/wire/rfc3339.h"
@@ -186,6 +187,7 @@ static stet_code page(stet_turn *turn, stet_str session, uint64_t after, uint32_
     if (!scan)
         return stet_error_set(e, STET_BUSY, "no memory for a scan");
     while (count < limit && stet_scan_next(scan, &key, &value)) {
+        FAULT(catch_up_read);
         if (count > 0 && reply->size - begin + value.size > EVENTS_PAGE_BYTES)
             break;
         uint8_t table;

@@ -1,5 +1,6 @@
 /* What a turn is fed with: messages of the broker, results of calls and of work. Each is one unit of undo. */
 #include "actors/runtime/core_state.h"
+#include "proto/base/fault.h"
 
 #include <stdlib.h>
 
@@ -84,6 +85,7 @@ static void refuse_send(stet_core *self, const stet_envelope *envelope, const co
 
 static bool apply_send(stet_core *self, const stet_envelope *envelope, const core_input *in) {
     stet_turn *turn = &self->turn;
+    FAULT(inbox_apply_before);
     stet_turn_mark mark = stet_turn_mark_of(turn);
     stet_error error = {0};
     bool alone = core_is_empty(self);
@@ -92,6 +94,7 @@ static bool apply_send(stet_core *self, const stet_envelope *envelope, const cor
         stet_inbox_mark_put(turn, envelope, envelope->sequence);
         answer_ack(self, envelope, in->route, envelope->sequence);
         stet_turn_count(turn, "inbox.applied", 1);
+        FAULT(inbox_apply_after);
     }
     if (stet_turn_overflowed(turn)) {
         stet_turn_undo(turn, mark);
@@ -127,6 +130,8 @@ static bool run_send(stet_core *self, const stet_envelope *envelope, const core_
         return apply_send(self, envelope, in);
     } else {
         /* Applied before, or one before it is missing: say how far we are. */
+        if (envelope->sequence <= mark)
+            FAULT(inbox_repeat);
         stet_turn_count(turn, envelope->sequence <= mark ? "inbox.repeated" : "inbox.gaps", 1);
         answer_ack(self, envelope, in->route, mark);
     }
@@ -141,6 +146,7 @@ static bool run_ack(stet_core *self, const stet_envelope *envelope) {
     stet_turn_mark mark = stet_turn_mark_of(turn);
     stet_error error = {0};
     bool lost = false, alone = core_is_empty(self);
+    FAULT(outbox_ack_received);
     stet_code rc = stet_outbox_ack(&self->outbox, turn, envelope, &lost, &error);
     if (lost) {
         (void)stet_error_set(
@@ -192,6 +198,7 @@ static void run_link(stet_core *self, const stet_envelope *envelope, const core_
 static bool run_message(stet_core *self, const core_input *in) {
     stet_envelope envelope;
     stet_route route;
+    FAULT(message_received);
     stet_link_heard(&self->link, &self->turn);
     if (stet_envelope_decode(in->envelope, &envelope, NULL) != STET_OK) {
         stet_turn_count(&self->turn, "messages.malformed", 1);
@@ -230,8 +237,10 @@ static stet_code hand_result(stet_core *self, stet_job *job, const core_input *i
     const stet_service *service = self->turn.service;
     switch (in->kind) {
     case CORE_CALL_DATA:
+        FAULT(call_data);
         return service->call_data ? service->call_data(&self->turn, job, &in->data, e) : STET_OK;
     case CORE_CALL_DONE:
+        FAULT(call_done);
         return service->call_done ? service->call_done(&self->turn, job, &in->result, e) : STET_OK;
     default:
         /* With an error the sentence stands where the result would. */

@@ -1,4 +1,5 @@
 #include "actors/runtime/jobs_change.h"
+#include "proto/base/fault.h"
 
 enum { JITTER_PART = 4 };
 static const int64_t WAIT_MS_MAX =
@@ -170,6 +171,7 @@ stet_code jobs_end_attempt(stet_turn *turn, jobs_record *record, const jobs_end 
         job->finished_ms = now_ms;
     }
     stet_code rc = jobs_change(turn, record, &after, changed, e);
+    FAULT(job_ended);
     if (rc == STET_OK)
         *record = after;
     return rc;
@@ -198,6 +200,7 @@ static int64_t backoff_ms(stet_turn *turn, const jobs_record *record, int64_t re
 
 stet_code jobs_fail_attempt(stet_turn *turn, jobs_record *record, const char *error_code, stet_str message,
                             int64_t retry_after_ms, stet_error *e) {
+    FAULT(job_failed);
     uint32_t attempts_max = jobs_attempts_max(turn, record->job.queue);
     jobs_end end = {
         .state = STET_JOB_ERROR, .outcome = "failed", .error_code = error_code, .message = message};

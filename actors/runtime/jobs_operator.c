@@ -1,5 +1,6 @@
 /* What an operator does to jobs: cancel, retry, drain, pause. */
 #include "actors/runtime/jobs_change.h"
+#include "proto/base/fault.h"
 
 enum { DRAIN_LOOKS_MAX = 10000 }; /* rows one drain looks at */
 
@@ -17,6 +18,7 @@ stet_code stet_job_cancel(stet_turn *turn, stet_job *job, stet_error *e) {
     stet_code rc = jobs_record_load(stet_turn_batch(turn), job->queue, job->id, &record, e);
     if (rc != STET_OK)
         return rc;
+    FAULT(job_cancelled);
     switch (record.job.state) {
     case STET_JOB_QUEUED:
     case STET_JOB_DELAYED:
@@ -56,6 +58,7 @@ stet_code stet_job_retry(stet_turn *turn, stet_job *job, stet_error *e) {
     after.job.state = STET_JOB_QUEUED;
     after.job.attempt = 0;
     after.job.retries++;
+    FAULT(job_retried);
     after.job.run_at_ms = stet_turn_wall_ms(turn);
     after.job.started_ms = 0;
     after.job.finished_ms = 0;
@@ -126,6 +129,7 @@ static stet_code force(drain *d, const stet_id *ids, uint32_t count, stet_error 
             continue;
         jobs_record after = record;
         after.forced = true;
+        FAULT(job_drained);
         after.job.state = STET_JOB_QUEUED;
         if (record.job.state == STET_JOB_DELAYED) {
             after.job.run_at_ms = now_ms;
@@ -198,6 +202,7 @@ stet_code stet_job_pause(stet_turn *turn, const stet_job_queue *queue, stet_str 
     if (key.size > STET_JOB_KEY_SIZE_MAX)
         return stet_error_field(e, STET_INVALID, "key", "a job's key has 1 to %d bytes",
                                 STET_JOB_KEY_SIZE_MAX);
+    FAULT(job_paused);
     stet_code rc;
     if (key.size > 0) {
         jobs_key_state state;

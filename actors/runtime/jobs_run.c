@@ -4,6 +4,7 @@
  * nothing. Nothing here grows with the backlog: a start reads one READY row, the job, its key and its queue.
  */
 #include "actors/runtime/jobs_change.h"
+#include "proto/base/fault.h"
 
 enum {
     STARTS_PER_TICK = 256,
@@ -123,6 +124,7 @@ static stet_code recover_one(tick *t, stet_id id, stet_error *e) {
     stet_turn_mark mark = stet_turn_mark_of(t->turn);
     jobs_record record;
     stet_code rc = jobs_record_load(t->batch, t->queue, id, &record, e);
+    FAULT(job_taken_back);
     if (rc == STET_OK)
         rc = take_back(t->turn, &record, e);
     step outcome = step_of(t->turn, rc);
@@ -199,6 +201,7 @@ static stet_code promote(tick *t, stet_id id, stet_error *e) {
         return rc;
     jobs_record after = record;
     after.job.state = STET_JOB_QUEUED;
+    FAULT(job_promoted);
     return jobs_change(t->turn, &record, &after, 0, e);
 }
 
@@ -209,6 +212,7 @@ static stet_code resume(tick *t, stet_id id, stet_error *e) {
         return rc;
     jobs_record after = record;
     after.resume_at_ms = 0;
+    FAULT(job_resumed);
     rc = jobs_change_quietly(t->turn, &record, &after, 0, e);
     return rc == STET_OK ? t->queue->run(t->turn, &after.job, e) : rc;
 }
@@ -349,6 +353,7 @@ static stet_code begin_attempt(tick *t, jobs_record *record, stet_error *e) {
     job->progress = 0;
     job->detail = (stet_str){NULL, 0};
     rc = jobs_change(t->turn, record, &after, 0, e);
+    FAULT(job_started);
     if (rc == STET_OK)
         *record = after;
     return rc;

@@ -1,5 +1,6 @@
 /* Submission, and what an actor says about a running attempt. */
 #include "actors/runtime/jobs_change.h"
+#include "proto/base/fault.h"
 
 static stet_code validate(const stet_job_submit *submit, stet_error *e) {
     if (submit->key.size == 0 || submit->key.size > STET_JOB_KEY_SIZE_MAX)
@@ -53,6 +54,7 @@ static stet_code submit_first(stet_turn *turn, const stet_job_queue *queue, cons
                                   .payload = submit->payload},
                           .replace = submit->dedup == STET_DEDUP_REPLACE_PAYLOAD};
     rc = jobs_change(turn, NULL, &record, JOBS_PAYLOAD, e);
+    FAULT(job_submitted);
     if (rc == STET_OK)
         *ret = record;
     return rc;

@@ -1,4 +1,5 @@
 #include "actors/runtime/link.h"
+#include "proto/base/fault.h"
 
 enum { READY_AGAIN_MS = 20 };
 
@@ -62,6 +63,7 @@ static void welcomed(stet_link *self, const stet_turn *turn, const stet_envelope
                   (stet_log_field[]){STET_LOG_I("interval_ms", envelope->interval_ms), {.name = NULL}});
     }
     self->registered = true;
+    FAULT(welcomed);
     self->broker = envelope->instance;
     if (envelope->interval_ms >= LINK_INTERVAL_MIN_MS && envelope->interval_ms <= LINK_INTERVAL_MAX_MS)
         self->interval_ms = envelope->interval_ms;
@@ -119,5 +121,6 @@ void stet_link_leave(stet_link *self, const stet_turn *turn, const stet_core_edg
     if (self->leaving)
         return;
     self->leaving = true;
+    FAULT(leave);
     (void)say(turn, edge, STET_KIND_LEAVE);
 }

@@ -1,4 +1,5 @@
 #include "actors/runtime/outbox.h"
+#include "proto/base/fault.h"
 
 /* ---- rows ---- */
 
@@ -214,10 +215,13 @@ void stet_outbox_release(stet_outbox *self, const stet_turn *turn, const stet_ef
             &(stet_outbox_head){.base = sequence - 1, .acked = sequence - 1, .given = sequence - 1});
     ASSERT(sequence > channel->released);
     channel->released = sequence;
-    if (channel->sent + 1 == sequence && may_send(channel, turn->boot_ms))
-        sent_one(channel, turn->boot_ms,
-                 edge->send(edge->context, stet_effects_text(effects, item->a), (stet_str){NULL, 0},
-                            stet_effects_text(effects, item->c)));
+    if (channel->sent + 1 != sequence || !may_send(channel, turn->boot_ms))
+        return;
+    FAULT(outbox_send_before);
+    sent_one(channel, turn->boot_ms,
+             edge->send(edge->context, stet_effects_text(effects, item->a), (stet_str){NULL, 0},
+                        stet_effects_text(effects, item->c)));
+    FAULT(outbox_send_after);
 }
 
 /* ---- acknowledgements ---- */
@@ -284,6 +288,7 @@ stet_code stet_outbox_ack(stet_outbox *self, stet_turn *turn, const stet_envelop
     rc = delete_rows(turn, receiver, &head, mark, e);
     if (rc != STET_OK)
         return rc;
+    FAULT(outbox_rows_deleted);
     channel->acked = head.acked;
     if (channel->sent < channel->acked)
         channel->sent = channel->acked;
@@ -329,6 +334,7 @@ static stet_code send_next(stet_channel *channel, stet_turn *turn, const stet_co
     stet_buf frame = STET_BUF(STET_ENVELOPE_BYTES_MAX);
     stet_envelope_encode(&envelope, &frame);
     ASSERT(stet_buf_ok(&frame));
+    FAULT(outbox_resend);
     sent_one(channel, turn->boot_ms,
              edge->send(edge->context, stet_buf_str(&frame), (stet_str){NULL, 0}, row.body));
     return STET_OK;

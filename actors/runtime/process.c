@@ -1,5 +1,6 @@
 /* The main() of an actor program. */
 #include "actors/runtime/process.h"
+#include "proto/base/fault.h"
 
 #include "proto/base/clock.h"
 
@@ -146,6 +147,7 @@ static uint64_t size_of(const stet_config *config, stet_setting setting) {
 /* STET_OK with store NULL: told to stop while waiting for room on the disk. */
 static stet_code open_store(stet_process *self, stet_error *e) {
     stet_store_options options = {.directory = self->directory,
+                                  .no_sync = FAULT_NO_SYNC,
                                   .partition = PROCESS_PARTITION,
                                   .memory_bytes = size_of(self->config, STET_SETTING_store_memory),
                                   .free_min_bytes = size_of(self->config, STET_SETTING_store_free_min),

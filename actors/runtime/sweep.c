@@ -4,6 +4,7 @@
  * that stay; every SWEEP_FULL_EVERY-th pass looks at all, for clients whose ids have another order. Events:
  * only a session whose newest event is too old goes, as a whole; its head row stays. */
 #include "actors/runtime/records.h"
+#include "proto/base/fault.h"
 
 enum { SWEEP_FULL_EVERY = 60, SWEEP_KEPT_MAX = 4 * SWEEP_ROWS };
 
@@ -48,6 +49,7 @@ static stet_code sweep_duplicates(stet_turn *turn, stet_sweep *sweep, bool *ret_
         if (duplicate.answered_ms < oldest_ms) {
             stet_batch_delete(stet_turn_batch(turn), stet_buf_str(&sweep->cursor));
             stet_turn_count(turn, "duplicates.swept", 1);
+            FAULT(sweep_duplicates);
             sweep->kept = 0;
         }
     }
@@ -62,6 +64,7 @@ static void sweep_session(stet_turn *turn, stet_str session, stet_event_head *he
         stet_key key = stet_events_key(session, head->swept);
         stet_batch_delete(stet_turn_batch(turn), stet_key_bytes(&key));
         stet_turn_count(turn, "events.swept", 1);
+        FAULT(sweep_events);
     }
     stet_events_head_put(turn, session, head);
 }

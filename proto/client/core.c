@@ -1,4 +1,5 @@
 #include "proto/client/core.h"
+#include "proto/base/fault.h"
 
 #include <stdlib.h>
 
@@ -131,7 +132,9 @@ static void send_now(client_core *self, pending *p, int64_t boot_ms) {
     CLEANUP(stet_buf_done) stet_buf frame = STET_BUF(STET_ENVELOPE_BYTES_MAX);
     stet_envelope_encode(&envelope, &frame);
     stet_str body = {p->bytes + p->command_size + p->key_size, p->body_size};
+    FAULT(client_send_before);
     if (stet_buf_ok(&frame) && self->edge.send(self->edge.context, stet_buf_str(&frame), body)) {
+        FAULT(client_send_after);
         p->sends++;
         set_due(self, p, boot_ms + p->silence_ms);
         p->silence_ms = p->silence_ms * 2 > SILENCE_MAX_MS ? SILENCE_MAX_MS : p->silence_ms * 2;
@@ -231,6 +234,7 @@ uint32_t client_core_receive(client_core *self, stet_str frame, stet_str body, i
     } else if (envelope.kind != STET_KIND_REPLY) {
         return 0;
     }
+    FAULT(client_answer);
     finish(self, p, &result);
     return 1;
 }
