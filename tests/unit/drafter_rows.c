@@ -513,7 +513,7 @@ static void a_dedup_key_answers_the_waiting_job(void **state) {
     assert_string_equal(rig_get(&r, "existing"), "true");
 }
 
-static void progress_is_told_at_the_configured_pace(void **state) {
+static void d25_progress_is_told_at_the_configured_pace(void **state) {
     (void)state;
     CLEANUP(rig_done) rig r;
     rig_start(&r, (const char *const[]){"drafter.progressEvery", "500ms", NULL});
@@ -557,7 +557,7 @@ int main(void) {
         cmocka_unit_test(a_paused_project_queues_and_a_resumed_one_runs),
         cmocka_unit_test(a_repeated_submit_with_the_same_id_makes_one_job),
         cmocka_unit_test(a_dedup_key_answers_the_waiting_job),
-        cmocka_unit_test(progress_is_told_at_the_configured_pace),
+        cmocka_unit_test(d25_progress_is_told_at_the_configured_pace),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
