@@ -10,6 +10,7 @@ import json
 import os
 import random
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -17,7 +18,7 @@ import uuid
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "lab"))
 import checker  # noqa: E402
-from lab import Client, Instance, NoAnswer, Refused, wait_until  # noqa: E402
+from lab import BIN, Client, Instance, NoAnswer, Refused, wait_until  # noqa: E402
 import msgpack  # noqa: E402
 import zmq  # noqa: E402
 
@@ -102,6 +103,25 @@ class Listener(threading.Thread):
                 self.differs.append(f"session {session} event {seq} was published twice with different texts")
 
 
+class Follower:
+    """`stet watch` of one session, from its first event: libstet's subscriber through all the kills."""
+
+    def __init__(self, instance, session):
+        self.path = os.path.join(instance.data, session + ".events")
+        with open(self.path, "w", encoding="utf-8") as file:
+            self.process = subprocess.Popen(
+                [os.path.join(BIN, "stet"), "watch", "--session", session, "--since", "0", "--json"],
+                env=instance.environment, stdout=file)
+
+    def texts(self):
+        with open(self.path, encoding="utf-8") as file:
+            return file.read().splitlines()
+
+    def end(self):
+        self.process.terminate()
+        self.process.wait(30)
+
+
 def kill_at_random(instance, rng, kills):
     hits = {"broker": 0, "drafter": 0}
     while sum(hits.values()) < kills:
@@ -132,7 +152,7 @@ def session_events(client, session):
             return texts
 
 
-def gather(client, submitters, listener):
+def gather(client, submitters, listener, followers):
     """The history for the checker, read when everything has ended."""
     projects = [s.project for s in submitters]
     submits = [record for s in submitters for record in s.submits]
@@ -153,11 +173,14 @@ def gather(client, submitters, listener):
         except Refused:
             versions[project] = []
     sessions = {record["session"] for record in submits}
+    events = {session: session_events(client, session) for session in sessions}
+    for session, follower in followers.items():
+        wait_until(lambda: len(follower.texts()) >= len(events.get(session, [])), 60, f"{session} is followed to its end")
     return {
         "submits": submits, "jobs": jobs, "listed": listed, "versions": versions,
         "puts": {s.project: s.puts for s in submitters},
-        "events": {session: session_events(client, session) for session in sessions},
-        "live": listener.heard,
+        "events": events, "live": listener.heard,
+        "followed": {session: follower.texts() for session, follower in followers.items()},
         "problems": pages(client, "drafter.check", {"limit": 10000}, "problems") + listener.differs,
     }
 
@@ -185,6 +208,7 @@ def main():
         listener.start()
         front = instance.endpoint("front")
         submitters = [Submitter(front, f"p{i}", options.seed * 1000 + i, stop) for i in range(options.projects)]
+        followers = {session: Follower(instance, session) for session in ("p0-s1", "p1-s0")}
         for submitter in submitters:
             submitter.start()
         hits = kill_at_random(instance, rng, options.kills)
@@ -196,8 +220,10 @@ def main():
 
         client = Client(front)
         wait_until(lambda: nothing_waits(client, [s.project for s in submitters]), 180, "every job ends")
-        history = gather(client, submitters, listener)
+        history = gather(client, submitters, listener, followers)
         found = checker.check(history)
+        for follower in followers.values():
+            follower.end()
 
     outcomes = [r["outcome"] for r in history["submits"]]
     states = [job["status"] for job in history["jobs"].values() if job]
@@ -208,6 +234,7 @@ def main():
         "interrupted": sum(a.get("outcome") == "interrupted" for j in history["jobs"].values() if j for a in j["attempts"]),
         "events": sum(len(e) for e in history["events"].values()),
         "heard": sum(len(h) for h in history["live"].values()),
+        "followed": sum(len(f) for f in history["followed"].values()),
         "puts": sum(history["puts"].values()), "violations": len(found)}))
     for text in found:
         print("VIOLATION", text)

@@ -8,6 +8,7 @@ A history is a plain dictionary, so that a test can write a bad one by hand:
   puts       {project: number of acknowledged drafter.document.put}
   events     {session: [json text, ...]}      as read from drafter.events, from the first
   live       {session: {seq: json text}}      as heard on the event socket
+  followed   {session: [json text, ...]}      what libstet's subscriber handed out (`stet watch`)
   problems   [...]                            of drafter.check
 """
 
@@ -111,6 +112,14 @@ def heard_equals_stored(history):
                 yield f"session {session}: event {seq} was published as {text!r} and is stored as {stored.get(seq)!r}"
 
 
+def followed_once_and_in_order(history):
+    for session, texts in history["followed"].items():
+        stored = history["events"].get(session, [])
+        if texts != stored:
+            at = next((i for i, (a, b) in enumerate(zip(texts, stored)) if a != b), min(len(texts), len(stored)))
+            yield f"session {session}: the subscriber got {len(texts)} events, {len(stored)} are stored; they differ at {at + 1}"
+
+
 def events_tell_the_life_of_a_job(history):
     seen = {}
     for texts in history["events"].values():
@@ -131,4 +140,4 @@ def indexes_are_clean(history):
 
 
 RULES = (acknowledged_is_there, one_job_per_request, same_answer_to_a_repeat, one_final_state, one_version_per_done_job,
-         attempts_never_overlap, events_without_gap, heard_equals_stored, events_tell_the_life_of_a_job, indexes_are_clean)
+         attempts_never_overlap, events_without_gap, heard_equals_stored, followed_once_and_in_order, events_tell_the_life_of_a_job, indexes_are_clean)

@@ -26,6 +26,7 @@ GOOD = {
     "puts": {"p": 1},
     "events": {"s": [event(1, "queued"), event(2, "active"), event(3, "progress"), event(4, "done")]},
     "live": {"s": {2: event(2, "active")}},
+    "followed": {"s": [event(1, "queued"), event(2, "active"), event(3, "progress"), event(4, "done")]},
     "problems": [],
 }
 
@@ -45,6 +46,7 @@ BAD = {
     "attempts_never_overlap": lambda h: h["jobs"]["j1"]["attempts"][1].update(startedAt="2026-01-01T00:00:00.500Z"),
     "events_without_gap": lambda h: h["events"]["s"].pop(1),
     "heard_equals_stored": lambda h: h["live"]["s"].update({3: event(3, "other")}),
+    "followed_once_and_in_order": lambda h: h["followed"]["s"].insert(1, event(1, "queued")),
     "events_tell_the_life_of_a_job": lambda h: h["events"]["s"].append(event(5, "done")),
     "indexes_are_clean": lambda h: h["problems"].append("jobsReady"),
 }
