@@ -45,7 +45,7 @@ stet_code stet_batch_get(stet_batch *self, stet_str key, stet_str *ret_value, st
     return STET_OK;
 }
 
-static void write_row(stet_batch *self, stet_str key, stet_str value) {
+static void write_row(stet_batch *self, stet_str key, stet_str value, bool absent) {
     ASSERT(key.size > 0 && key.size <= STET_KEY_BYTES_MAX);
     stet_store *store = self->store;
     stet_overlay *building = store->building;
@@ -53,7 +53,8 @@ static void write_row(stet_batch *self, stet_str key, stet_str value) {
         return;
     size_t mark = stet_overlay_mark(building);
     store->changes++;
-    if (value.size > STET_VALUE_BYTES_MAX || !stet_overlay_put(building, key, value)) {
+    if (value.size > STET_VALUE_BYTES_MAX ||
+        !(absent ? stet_overlay_insert(building, key, value) : stet_overlay_put(building, key, value))) {
         self->failed = true;
     } else if (building->bytes > STET_BATCH_BYTES_MAX) {
         stet_overlay_undo(building, mark);
@@ -61,16 +62,37 @@ static void write_row(stet_batch *self, stet_str key, stet_str value) {
     }
 }
 
+/* An empty value is a value; only NULL inside the overlay is a tombstone. */
+static stet_str present(stet_str value) {
+    ASSERT(value.data || value.size == 0);
+    return value.data ? value : (stet_str){"", 0};
+}
+
 void stet_batch_put(stet_batch *self, stet_str key, stet_str value) {
-    if (!value.data) {
-        ASSERT(value.size == 0);
-        value.data = "";
-    }
-    write_row(self, key, value);
+    write_row(self, key, present(value), /* absent= */ false);
+}
+
+/* Looking whether it is true would cost what this saves; in memory, under tests and simulation, it is looked
+ * at. */
+static bool is_absent(stet_batch *self, stet_str key) {
+    stet_store *store = self->store;
+    const stet_row *row = stet_overlay_find(store->building, key);
+    if (!row && store->in_flight)
+        row = stet_overlay_find(store->in_flight, key);
+    if (row)
+        return stet_row_is_tombstone(row);
+    stet_str value;
+    return store->fail_reads ||
+           store->engine->ops->get(store->engine, key, &self->reads, &value, NULL) == STET_NOT_FOUND;
+}
+
+void stet_batch_insert(stet_batch *self, stet_str key, stet_str value) {
+    ASSERT(!self->store->in_memory || is_absent(self, key));
+    write_row(self, key, present(value), /* absent= */ true);
 }
 
 void stet_batch_delete(stet_batch *self, stet_str key) {
-    write_row(self, key, (stet_str){NULL, 0});
+    write_row(self, key, (stet_str){NULL, 0}, /* absent= */ false);
 }
 
 bool stet_batch_failed(const stet_batch *self) {

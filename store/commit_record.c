@@ -154,7 +154,8 @@ bool stet_commit_build(const stet_overlay *rows, stet_commit_record *record, ste
         return false;
     memset(head, 0, BATCH_HEAD_BYTES);
     for (const stet_row *row = stet_overlay_first(rows); row; row = stet_row_after(row))
-        append_row(write, stet_row_key(row), stet_row_value(row));
+        if (!stet_row_is_void(row))
+            append_row(write, stet_row_key(row), stet_row_value(row));
     if (!stet_buf_ok(write))
         return false;
     write_count(write, rows->count);

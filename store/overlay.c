@@ -30,25 +30,26 @@ void stet_overlay_clear(stet_overlay *self) {
     }
 }
 
-static uint16_t random_height(stet_overlay *self) {
+static uint8_t random_height(stet_overlay *self) {
     uint64_t x = self->seed; /* xorshift64 */
     x ^= x << 13;
     x ^= x >> 7;
     x ^= x << 17;
     self->seed = x;
-    uint16_t height = 1;
+    uint8_t height = 1;
     for (uint64_t bits = x >> 16; height < STET_OVERLAY_HEIGHT_MAX && (bits & 3) == 0; bits >>= 2)
         height++;
     return height;
 }
 
-static stet_row *row_new(stet_overlay *self, uint16_t height, stet_str key, stet_str value) {
+static stet_row *row_new(stet_overlay *self, uint8_t height, stet_str key, stet_str value) {
     size_t tower = (size_t)height * sizeof(stet_row *);
     stet_row *row = stet_arena_take(&self->arena, sizeof *row + tower + key.size + value.size);
     if (!row)
         return NULL;
     uint8_t *bytes = (uint8_t *)row + sizeof *row + tower;
     row->height = height;
+    row->fresh = false;
     row->key_size = (uint16_t)key.size;
     if (key.size > 0)
         memcpy(bytes, key.data, key.size);
@@ -94,6 +95,15 @@ static stet_row *descend(const stet_overlay *self, stet_str key, bool equal_too,
     return at;
 }
 
+/* What is to be written changes: once with -1 before a row does, once with 1 after it. */
+static void weigh(stet_overlay *self, const stet_row *row, int sign) {
+    if (stet_row_is_void(row))
+        return;
+    size_t bytes = (size_t)row->key_size + row->value_size;
+    self->count += (uint32_t)sign;
+    self->bytes += sign < 0 ? -bytes : bytes;
+}
+
 static void unlink_row(stet_overlay *self, stet_row *row) {
     stet_row *path[STET_OVERLAY_HEIGHT_MAX];
     (void)descend(self, stet_row_key(row), /* equal_too= */ false, path);
@@ -103,8 +113,7 @@ static void unlink_row(stet_overlay *self, stet_row *row) {
     }
     if (row->next[0])
         row->next[0]->previous = row->previous;
-    self->count--;
-    self->bytes -= (size_t)row->key_size + row->value_size;
+    weigh(self, row, -1);
 }
 
 static bool ensure_undo(stet_overlay *self) {
@@ -136,14 +145,14 @@ static bool overwrite(stet_overlay *self, stet_row *row, stet_str value) {
             return false;
     }
     remember(self, undo);
-    self->bytes += copy.size;
-    self->bytes -= row->value_size;
+    weigh(self, row, -1);
     row->value = (const uint8_t *)copy.data;
     row->value_size = (uint32_t)copy.size;
+    weigh(self, row, 1);
     return true;
 }
 
-bool stet_overlay_put(stet_overlay *self, stet_str key, stet_str value) {
+static bool write_row(stet_overlay *self, stet_str key, stet_str value, bool fresh) {
     ASSERT(key.size > 0 && key.size <= UINT16_MAX);
     ASSERT(value.size <= UINT32_MAX);
     if (!ensure_head(self) || !ensure_undo(self))
@@ -165,10 +174,18 @@ bool stet_overlay_put(stet_overlay *self, stet_str key, stet_str value) {
     row->previous = before;
     if (after)
         after->previous = row;
-    self->count++;
-    self->bytes += key.size + value.size;
+    row->fresh = fresh;
+    weigh(self, row, 1);
     remember(self, (stet_undo){.row = row, .created = true, .arena = mark});
     return true;
+}
+
+bool stet_overlay_put(stet_overlay *self, stet_str key, stet_str value) {
+    return write_row(self, key, value, /* fresh= */ false);
+}
+
+bool stet_overlay_insert(stet_overlay *self, stet_str key, stet_str value) {
+    return write_row(self, key, value, /* fresh= */ true);
 }
 
 void stet_overlay_remove(stet_overlay *self, stet_str key) {
@@ -191,10 +208,10 @@ void stet_overlay_undo(stet_overlay *self, size_t mark) {
         if (undo->created) {
             unlink_row(self, row);
         } else {
-            self->bytes += undo->value_size;
-            self->bytes -= row->value_size;
+            weigh(self, row, -1);
             row->value = undo->value;
             row->value_size = undo->value_size;
+            weigh(self, row, 1);
         }
         stet_arena_rewind(&self->arena, undo->arena);
     }

@@ -26,7 +26,8 @@ struct stet_row {
     const uint8_t *value; /* NULL: a tombstone */
     uint32_t value_size;
     uint16_t key_size;
-    uint16_t height;
+    uint8_t height;
+    bool fresh;       /* nothing below has this key: as a tombstone it need not be written */
     stet_row *next[]; /* height of them; the key's bytes follow */
 };
 
@@ -42,8 +43,8 @@ typedef struct stet_overlay {
     stet_arena arena;
     stet_row *head; /* of full height, before the first row; NULL before the first write */
     uint64_t seed;
-    size_t bytes; /* keys and values that are there now */
-    uint32_t count;
+    size_t bytes;   /* keys and values of the rows that are to be written */
+    uint32_t count; /* of those rows */
     bool keeps_undo;
     stet_undo *undo;
     size_t undo_count, undo_capacity;
@@ -57,6 +58,9 @@ void stet_overlay_clear(stet_overlay *self);
 /* value.data NULL: a tombstone. False when out of memory; then nothing has changed. */
 NODISCARD
 bool stet_overlay_put(stet_overlay *self, stet_str key, stet_str value);
+/* The same for a row that is not there, neither here nor below. Deleted again, it leaves nothing to write. */
+NODISCARD
+bool stet_overlay_insert(stet_overlay *self, stet_str key, stet_str value);
 /* Takes the row itself out (not a tombstone); without undo only. */
 void stet_overlay_remove(stet_overlay *self, stet_str key);
 /* Number of changes so far: the mark to undo to. */
@@ -80,6 +84,10 @@ static inline stet_str stet_row_value(const stet_row *row) {
 }
 static inline bool stet_row_is_tombstone(const stet_row *row) {
     return row->value == NULL;
+}
+/* Put and deleted again, with nothing below: as if it had never been. */
+static inline bool stet_row_is_void(const stet_row *row) {
+    return row->fresh && row->value == NULL;
 }
 /* NULL at the end. */
 static inline const stet_row *stet_row_after(const stet_row *row) {

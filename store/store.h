@@ -119,6 +119,10 @@ stet_code stet_batch_get(stet_batch *self, stet_str key, stet_str *ret_value, st
 /* Fill memory only. Out of memory or over STET_BATCH_BYTES_MAX sets the sticky failure that
  * stet_batch_failed() shows and that a rollback to a mark from before clears. */
 void stet_batch_put(stet_batch *self, stet_str key, stet_str value);
+/* A put of a row that a get would not find: if it is deleted again in this batch, nothing of it is written.
+ * Only for rows that are surely not there (a key never used before): a wrong claim could leave a deleted row
+ * behind. */
+void stet_batch_insert(stet_batch *self, stet_str key, stet_str value);
 void stet_batch_delete(stet_batch *self, stet_str key);
 bool stet_batch_failed(const stet_batch *self);
 size_t stet_batch_bytes(const stet_batch *self);   /* keys and values that would be written */

@@ -52,14 +52,25 @@ bool core_is_empty(stet_core *self) {
     return stet_batch_count(stet_turn_batch(&self->turn)) == 0 && self->turn.effects->count == 0;
 }
 
-bool stet_core_wants_more(const stet_core *self) {
+/* Is there room for more than `times` turns' worth? */
+static bool has_room(const stet_core *self, size_t times) {
     const stet_turn *turn = &self->turn;
-    if (self->fatal || self->deferred || self->messages >= self->messages_max)
+    if (self->fatal || self->deferred)
         return false;
     if (self->in_flight && self->in_flight->bytes.size >= 2 * CORE_EFFECTS_SOFT_BYTES)
         return false;
-    return turn->effects->bytes.size < CORE_EFFECTS_SOFT_BYTES &&
-           stet_batch_bytes(stet_store_batch(turn->store)) < self->bytes_max;
+    return turn->effects->bytes.size < times * CORE_EFFECTS_SOFT_BYTES &&
+           stet_batch_bytes(stet_store_batch(turn->store)) < times * self->bytes_max;
+}
+
+bool stet_core_wants_more(const stet_core *self) {
+    return self->messages < self->messages_max && has_room(self, 1);
+}
+
+/* A turn full of submissions still starts their jobs: a job that is submitted, started and ended in one
+ * commit is written once instead of twice or three times. */
+static bool may_start_jobs(const stet_core *self) {
+    return has_room(self, 2);
 }
 
 /* ---- release: the one gate ---- */
@@ -212,7 +223,7 @@ static void tick_jobs(stet_core *self) {
     bool full = false;
     if (!turn->jobs_wake && self->jobs_wall_ms > turn->wall_ms)
         return;
-    if (self->jobs_retry_boot_ms > turn->boot_ms || !stet_core_wants_more(self))
+    if (self->jobs_retry_boot_ms > turn->boot_ms || !may_start_jobs(self))
         return;
     turn->jobs_wake = false;
     stet_code rc = core_step(self, jobs_step, &next_ms, &full, &error);
@@ -279,14 +290,17 @@ static int64_t least(int64_t a, int64_t b) {
 
 int64_t stet_core_next_wake_boot_ms(const stet_core *self) {
     int64_t wake = least(self->link.next_boot_ms, stet_outbox_wake_boot_ms(&self->outbox));
-    if (self->stopping || !stet_core_wants_more(self))
+    if (self->stopping || !may_start_jobs(self))
         return wake; /* what is due waits for the completion */
-    wake = least(wake, at_wall(self, self->turn.timers_wall_ms));
     int64_t jobs = self->turn.jobs_wake ? self->turn.boot_ms : at_wall(self, self->jobs_wall_ms);
     if (jobs < self->jobs_retry_boot_ms)
         jobs = self->jobs_retry_boot_ms;
+    wake = least(wake, jobs);
+    if (!stet_core_wants_more(self))
+        return wake;
+    wake = least(wake, at_wall(self, self->turn.timers_wall_ms));
     bool busy = self->in_flight != NULL;
-    return least(least(wake, jobs), self->sweep_boot_ms + (busy ? CORE_SWEEP_LATE_MS : 0));
+    return least(wake, self->sweep_boot_ms + (busy ? CORE_SWEEP_LATE_MS : 0));
 }
 
 /* ---- life ---- */

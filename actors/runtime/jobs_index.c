@@ -13,6 +13,11 @@ static void put(move *m, const stet_key *key, stet_str value) {
     stet_batch_put(m->batch, stet_key_bytes(key), value);
 }
 
+/* A job enters a table where it is not: when it leaves in the same commit, nothing of that is written. */
+static void insert(move *m, const stet_key *key, stet_str value) {
+    stet_batch_insert(m->batch, stet_key_bytes(key), value);
+}
+
 static void delete (move *m, const stet_key *key) {
     stet_batch_delete(m->batch, stet_key_bytes(key));
 }
@@ -42,7 +47,7 @@ static stet_code ready_put(move *m, stet_id id, uint32_t level, int64_t since_ms
         return stet_error_set(e, STET_INTERNAL, "no memory to write a job's index; give the actor more");
     uint64_t turn = m->q.next_turn++;
     stet_key key = jobs_ready_key(m->queue, level, turn);
-    put(m, &key, stet_buf_str(&value));
+    insert(m, &key, stet_buf_str(&value));
     if (m->q.ready[level]++ == 0)
         m->q.ready_from[level] = turn;
     m->k.head_order = jobs_order_of(id);
@@ -71,7 +76,7 @@ static stet_code waiting_put(move *m, stet_id id, uint32_t level, int64_t since_
     if (!stet_buf_ok(&value))
         return stet_error_set(e, STET_INTERNAL, "no memory to write a job's index; give the actor more");
     stet_key key = jobs_waiting_key(m->queue, m->key, level, id);
-    put(m, &key, stet_buf_str(&value));
+    insert(m, &key, stet_buf_str(&value));
     uint64_t order = jobs_order_of(id);
     if (rows_before == 0 || before(level, order, m->k.from_level, m->k.from_order)) {
         m->k.from_level = level;
@@ -154,7 +159,7 @@ static stet_code settle(move *m, stet_error *e) {
 static void enter_time(move *m, uint8_t table, int64_t at_ms, stet_id id, uint64_t rows_before,
                        uint64_t *from) {
     stet_key key = jobs_time_key(table, m->queue, (uint64_t)at_ms, id);
-    put(m, &key, (stet_str){NULL, 0});
+    insert(m, &key, (stet_str){NULL, 0});
     if (rows_before == 0 || (uint64_t)at_ms < *from)
         *from = (uint64_t)at_ms;
 }
@@ -227,13 +232,13 @@ static stet_code enter(move *m, const jobs_record *r, stet_error *e) {
         break;
     case STET_JOB_ACTIVE:
         key = jobs_active_key(m->queue, job->id);
-        put(m, &key, (stet_str){NULL, 0});
+        insert(m, &key, (stet_str){NULL, 0});
         enter_resume(m, r);
         break;
     case STET_JOB_ERROR:
     case STET_JOB_CANCELLED:
         key = jobs_failed_key(m->queue, job->state, job->id);
-        put(m, &key, (stet_str){NULL, 0});
+        insert(m, &key, (stet_str){NULL, 0});
         break;
     default:
         break;
@@ -300,7 +305,7 @@ stet_code jobs_index_move(stet_batch *batch, const jobs_record *from, const jobs
     if (from == NULL) {
         ASSERT(job->order > m.q.last_order);
         m.q.last_order = job->order;
-        put(&m, &by_key, (stet_str){NULL, 0});
+        insert(&m, &by_key, (stet_str){NULL, 0});
     } else {
         leave(&m, from);
     }

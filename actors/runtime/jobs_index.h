@@ -42,6 +42,7 @@ typedef struct jobs_queue_state {
 } jobs_queue_state;
 
 typedef struct jobs_key_state {
+    bool stored; /* there is a row */
     uint64_t counts[STET_JOB_STATES_COUNT];
     int64_t paused_ms;
     uint64_t head_order; /* 0: no READY row */

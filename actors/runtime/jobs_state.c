@@ -68,10 +68,13 @@ stet_key_reader jobs_behind(stet_str key, const stet_key *prefix) {
 
 /* ---- rows ---- */
 
-static stet_code put(stet_batch *batch, const stet_key *key, const stet_buf *b, stet_error *e) {
+static stet_code put(stet_batch *batch, const stet_key *key, const stet_buf *b, bool is_new, stet_error *e) {
     if (!stet_buf_ok(b))
         return stet_error_set(e, STET_INTERNAL, "no memory to write a job's index; give the actor more");
-    stet_batch_put(batch, stet_key_bytes(key), stet_buf_str(b));
+    if (is_new)
+        stet_batch_insert(batch, stet_key_bytes(key), stet_buf_str(b));
+    else
+        stet_batch_put(batch, stet_key_bytes(key), stet_buf_str(b));
     return STET_OK;
 }
 
@@ -112,7 +115,7 @@ stet_code jobs_queue_save(stet_batch *batch, const stet_job_queue *queue, const 
         stet_mp_uint(&b, state->ready_from[i]);
     }
     stet_key key = jobs_index_key(STET_TABLE_JOBS_QUEUES, queue);
-    return put(batch, &key, &b, e);
+    return put(batch, &key, &b, /* is_new= */ false, e);
 }
 
 static bool queue_decode(stet_str value, jobs_queue_state *state) {
@@ -170,7 +173,8 @@ stet_code jobs_key_save(stet_batch *batch, const stet_job_queue *queue, stet_str
     for (unsigned i = 0; i < STET_JOB_STATES_COUNT; i++)
         all += state->counts[i];
     if (all == 0 && state->paused_ms == 0) {
-        stet_batch_delete(batch, stet_key_bytes(&key));
+        if (state->stored)
+            stet_batch_delete(batch, stet_key_bytes(&key));
         return STET_OK;
     }
     CLEANUP(stet_buf_done) stet_buf b = STET_BUF(512);
@@ -183,7 +187,7 @@ stet_code jobs_key_save(stet_batch *batch, const stet_job_queue *queue, stet_str
     stet_mp_uint(&b, state->head_level);
     stet_mp_uint(&b, state->from_level);
     stet_mp_uint(&b, state->from_order);
-    return put(batch, &key, &b, e);
+    return put(batch, &key, &b, /* is_new= */ !state->stored, e);
 }
 
 static bool key_decode(stet_str value, jobs_key_state *state) {
@@ -214,6 +218,7 @@ stet_code jobs_key_load(stet_batch *batch, const stet_job_queue *queue, stet_str
         return stet_error_set(e, STET_INTERNAL,
                               "the state row of a key in queue %s cannot be read; restore a backup",
                               queue->name);
+    ret->stored = rc == STET_OK;
     return rc;
 }
 

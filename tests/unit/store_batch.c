@@ -74,6 +74,36 @@ static void rollback_nests(void **state) {
     fixture_expect(f, "b", NULL);
 }
 
+static void a_row_inserted_and_deleted_again_is_not_written(void **state) {
+    fixture *f = *state;
+    stet_batch *batch = stet_store_batch(f->store);
+    stet_key k;
+    fixture_put(f, "a", "1");
+    stet_batch_insert(batch, fixture_key(&k, "b"), STET_STR("2"));
+    fixture_expect(f, "b", "2");
+    assert_int_equal(stet_batch_count(batch), 2);
+    size_t bytes = stet_batch_bytes(batch);
+    uint64_t mark = stet_batch_mark(batch);
+    fixture_delete(f, "b");
+    fixture_expect(f, "b", NULL);
+    assert_int_equal(stet_batch_count(batch), 1);
+    stet_batch_rollback(batch, mark);
+    fixture_expect(f, "b", "2");
+    assert_int_equal(stet_batch_count(batch), 2);
+    assert_int_equal(stet_batch_bytes(batch), bytes);
+    fixture_delete(f, "b");
+    uint64_t written = stet_store_stats_of(f->store).rows_written;
+    fixture_commit(f);
+    assert_int_equal(stet_store_stats_of(f->store).rows_written, written + 1);
+    fixture_expect(f, "b", NULL);
+    /* What was there before is deleted, however often it is put again. */
+    fixture_delete(f, "a");
+    stet_batch_insert(batch, fixture_key(&k, "a"), STET_STR("3"));
+    fixture_delete(f, "a");
+    fixture_commit(f);
+    fixture_expect(f, "a", NULL);
+}
+
 static void a_value_read_outlives_rollback_and_completion(void **state) {
     fixture *f = *state;
     stet_batch *batch = stet_store_batch(f->store);
@@ -281,6 +311,8 @@ int main(void) {
         BOTH(a_delete_hides_the_row_below),
         BOTH(reads_go_through_the_batch_in_flight),
         BOTH(rollback_nests),
+        BOTH(a_row_inserted_and_deleted_again_is_not_written),
+        BOTH(a_row_inserted_and_deleted_again_is_not_written),
         BOTH(a_value_read_outlives_rollback_and_completion),
         BOTH(a_value_over_its_limit_fails_the_batch),
         BOTH(a_batch_over_its_limit_fails_until_rolled_back_to_before),

@@ -86,7 +86,9 @@ static void change(model *m, int i) {
     }
     uint32_t value = ++m->next_value;
     int size = snprintf(text, sizeof text, "%u-%060u", value, value);
-    stet_batch_put(stet_store_batch(m->f->store), key_at(m, i), stet_str_from(text, (size_t)size));
+    bool insert = m->now.value[i] == ABSENT && below(m, 2);
+    (insert ? stet_batch_insert : stet_batch_put)(stet_store_batch(m->f->store), key_at(m, i),
+                                                  stet_str_from(text, (size_t)size));
     m->now.value[i] = value;
 }
 
