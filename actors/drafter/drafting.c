@@ -1,13 +1,16 @@
 /* drafting.c - one attempt of a draft.
  *
  *   run ──> prompt from document + transcript ──> detail {calls: [.., {try}]} ──commit──> the call starts
- *    ^                                                                                      │ call_data:
- * text, progress │ AGAIN: resume_at(back-off)                                                           v
- *    └──────────────────────────────────────────── verdict <── call_done (or too large: taken back at once)
- *         LANDED:   is the document still at the version that the model saw?
- *                     yes: new version, summary, result, last event in this commit; no: document_conflict, at
- * once again UNUSABLE: the attempt fails; the job has drafter.attempts of them FINAL, or AGAIN after the last
- * try: error at once, alert
+ *    ^                                                                                          │
+ *    │                                              call_data: collects the text, tells progress │
+ *    │ AGAIN: resume_at (back-off)                                                              v
+ *    └─────────────── verdict <── call_done (or the answer grew too large: taken back at once) ──
+ *
+ *         LANDED    is the document still at the version that the model saw?
+ *                   yes: new version, summary, result and last event in this commit
+ *                   no: document_conflict, at once again on the new base
+ *         UNUSABLE  the attempt fails; the job has drafter.attempts of them
+ *         FINAL     or AGAIN after the last try: error at once, alert
  *
  * The attempt is the intent that is on disk before the call. A crash between call and commit loses the
  * answer, never the record that a call was made: recovery ends the attempt as interrupted. The provider
