@@ -41,7 +41,8 @@ enum {
     BROKER_REPLAY_INTERVAL_MS = 100,
     BROKER_REPLAY_BUDGET = 16384, /* events per interval, all prefixes together */
     BROKER_REPLAYS_MAX = 64,      /* prefixes whose last replay is remembered */
-    BROKER_REPORT_INTERVAL_MS = 5000
+    BROKER_REPORT_INTERVAL_MS = 5000,
+    BROKER_LOST_MS = 30000 /* after the deadline: longer than an answer that is only late will take */
 };
 #define BROKER_NONE UINT32_MAX
 
@@ -56,6 +57,7 @@ enum {
     X(TIMEOUTS, "timeouts")                                                                                  \
     X(UNAVAILABLE, "unavailable")                                                                            \
     X(REFUSED, "refused")                                                                                    \
+    X(LOST, "lostMessages")                                                                                  \
     X(LATE, "lateAnswers")                                                                                   \
     X(FORGED, "forgedTickets")                                                                               \
     X(UNDELIVERABLE, "undeliverable")                                                                        \

@@ -91,9 +91,29 @@ void broker_ticket_refuse(broker_core *self, uint32_t index, stet_code code, uin
         broker_error_front(self, &ticket->from, ticket->id, &error);
 }
 
+/* Neither an answer nor its actor's end came long after the deadline: the message or its answer was lost on a
+ * connection that still lives. The actor's credit is given back, or each loss would cost it one for ever. */
+static void reclaim(broker_core *self, uint32_t index) {
+    broker_ticket *ticket = broker_ticket_at(self, index);
+    uint32_t lane = ticket->lane, actor_index = ticket->actor;
+    broker_actor *actor = &self->registry.actors[actor_index];
+    broker_count(self, BROKER_COUNT_LOST);
+    ASSERT(actor->outstanding_bytes >= ticket->bytes);
+    actor->outstanding_bytes -= ticket->bytes;
+    broker_list_remove(self, &actor->outstanding, index);
+    broker_ticket_free(self, index);
+    broker_drain(self, lane);
+    broker_actor_maybe_left(self, actor_index);
+}
+
 void broker_expired(broker_core *self, uint32_t index) {
+    broker_ticket *ticket = broker_ticket_at(self, index);
+    if (ticket->answered) {
+        reclaim(self, index);
+        return;
+    }
     broker_count(self, BROKER_COUNT_TIMEOUTS);
-    if (broker_ticket_at(self, index)->state == BROKER_QUEUED) {
+    if (ticket->state == BROKER_QUEUED) {
         broker_queue_remove(self, index);
         broker_ticket_refuse(self, index, STET_TIMEOUT, 0,
                              "the deadline passed before an actor took this; resend with the same id");
@@ -103,6 +123,8 @@ void broker_expired(broker_core *self, uint32_t index) {
     broker_ticket_refuse(
         self, index, STET_TIMEOUT, 0,
         "the deadline passed while an actor worked on this; resend with the same id to learn the outcome");
+    ticket->deadline_ms = self->now_ms + BROKER_LOST_MS;
+    broker_wheel_insert(self, index);
 }
 
 /* ---- dispatch ---- */

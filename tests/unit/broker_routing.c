@@ -214,6 +214,32 @@ static void a_dispatched_request_times_out_once_and_keeps_its_credit(void **stat
     assert_int_equal(fake_counter(f, "lateAnswers"), 1);
 }
 
+static void the_credit_of_a_message_that_got_lost_comes_back(void **state) {
+    fake *f = *state;
+    registered(f, "drafter", ACTOR, 1);
+    (void)fake_request(f, 1, "drafter.submit", 100);
+    const fake_sent *lost = fake_take_back(f, ACTOR, STET_KIND_REQUEST);
+    stet_id waits = fake_request(f, 2, "drafter.submit", 60000);
+    bool timed_out = false, dispatched = false;
+    const fake_sent *next = NULL;
+    for (int i = 0; i < 320 && !dispatched; i++) {
+        fake_advance(f, 100);
+        fake_heartbeat(f, ACTOR); /* the actor lives, it has only never seen the first message */
+        while (!dispatched && fake_waiting(f) > 0) {
+            next = fake_take(f);
+            timed_out |= next->decoded.kind == STET_KIND_ERROR && next->front;
+            dispatched = next->decoded.kind == STET_KIND_REQUEST;
+        }
+    }
+    assert_true(timed_out);
+    assert_true(dispatched);
+    assert_true(stet_id_equal(next->decoded.id, waits));
+    assert_int_equal(fake_counter(f, "lostMessages"), 1);
+    fake_answer(f, ACTOR, STET_KIND_REPLY, lost); /* found after all: too late, and harmless */
+    fake_answer(f, ACTOR, STET_KIND_REPLY, next);
+    fake_forget(f);
+}
+
 static void a_request_without_a_timeout_gets_the_default(void **state) {
     fake *f = *state;
     registered(f, "drafter", ACTOR, 1);
@@ -437,6 +463,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(an_expired_head_is_not_dispatched_before_the_tick, start, stop),
         cmocka_unit_test_setup_teardown(a_dispatched_request_times_out_once_and_keeps_its_credit, start,
                                         stop),
+        cmocka_unit_test_setup_teardown(the_credit_of_a_message_that_got_lost_comes_back, start, stop),
         cmocka_unit_test_setup_teardown(a_request_without_a_timeout_gets_the_default, start, stop),
         cmocka_unit_test_setup_teardown(deadlines_beyond_a_turn_of_the_wheel_are_kept, start, stop),
         cmocka_unit_test_setup_teardown(only_the_actor_that_got_a_ticket_may_answer_it, start, stop),
