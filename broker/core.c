@@ -122,6 +122,11 @@ static stet_code admit_front(broker_core *self, stet_role role, broker_frame env
     if (role == STET_ROLE_NONE)
         return stet_error_set(e, STET_UNAUTHORIZED,
                               "this connection has no role; present a key that the broker knows");
+    /* What is not in the table is the actor's to decide. */
+    const stet_command *command = role == STET_ROLE_CONTROL ? NULL : stet_command_find(ret->command);
+    if (command != NULL && !stet_role_may(role, command))
+        return stet_error_set(e, STET_FORBIDDEN, "%s needs the role %s; yours is %s", command->name,
+                              stet_role_name(command->role), stet_role_name(role));
     return STET_OK;
 }
 
@@ -144,6 +149,32 @@ void broker_core_front(broker_core *self, const broker_peer *from, stet_role rol
     }
     broker_frame_free(self, envelope_frame);
     broker_frame_free(self, body);
+}
+
+void broker_core_refuse(broker_core *self, const broker_peer *from, broker_frame envelope_frame,
+                        broker_frame body, const stet_error *error, int64_t boot_ms) {
+    set_time(self, boot_ms);
+    broker_count(self, BROKER_COUNT_REQUESTS);
+    stet_envelope envelope = {0};
+    stet_error ignored;
+    if (stet_envelope_decode(stet_str_from(envelope_frame.data, envelope_frame.size), &envelope, &ignored) !=
+        STET_OK)
+        broker_core_malformed(self, /* front= */ true);
+    if (!stet_id_is_zero(envelope.id)) {
+        broker_count(self, BROKER_COUNT_REFUSED);
+        broker_error_front(self, from, envelope.id, error);
+    }
+    broker_frame_free(self, envelope_frame);
+    broker_frame_free(self, body);
+}
+
+void broker_core_unauthorized(broker_core *self) {
+    broker_count(self, BROKER_COUNT_UNAUTHORIZED);
+}
+
+void broker_core_handshakes(broker_core *self, uint64_t refused, uint64_t failed) {
+    self->counters[BROKER_COUNT_HANDSHAKES_REFUSED] = refused;
+    self->counters[BROKER_COUNT_HANDSHAKES_FAILED] = failed;
 }
 
 /* ---- back ---- */

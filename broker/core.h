@@ -61,6 +61,14 @@ broker_core *broker_core_free(broker_core *self); /* always NULL */
 /* A message from a client. Takes the frames. role: found by the edge from the peer's key. */
 void broker_core_front(broker_core *self, const broker_peer *from, stet_role role, broker_frame envelope,
                        broker_frame body, int64_t boot_ms);
+/* A message from a client that the edge refuses (its key may not do this): answered with the error when its
+ * id can be read. Takes the frames. */
+void broker_core_refuse(broker_core *self, const broker_peer *from, broker_frame envelope, broker_frame body,
+                        const stet_error *error, int64_t boot_ms);
+/* A message of a peer whose key is not known (any more), or not good for what it did: counted. */
+void broker_core_unauthorized(broker_core *self);
+/* Handshakes since the start that were refused for their key, and that went wrong before one was shown. */
+void broker_core_handshakes(broker_core *self, uint64_t refused, uint64_t failed);
 /* A message from an actor. Takes the frames. */
 void broker_core_back(broker_core *self, const broker_peer *from, broker_frame envelope, broker_frame route,
                       broker_frame body, int64_t boot_ms);

@@ -73,7 +73,10 @@ enum {
     X(LEFT, "left")                                                                                          \
     X(EVENTS, "events")                                                                                      \
     X(EVENTS_REPLAYED, "eventsReplayed")                                                                     \
-    X(REPLAYS_SKIPPED, "replaysSkipped")
+    X(REPLAYS_SKIPPED, "replaysSkipped")                                                                     \
+    X(UNAUTHORIZED, "unauthorized")                                                                          \
+    X(HANDSHAKES_REFUSED, "handshakesRefused")                                                               \
+    X(HANDSHAKES_FAILED, "handshakesFailed")
 
 typedef enum broker_counter {
 #define X(name, wire) BROKER_COUNT_##name,

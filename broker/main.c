@@ -2,8 +2,10 @@
 #include "broker/sockets.h"
 #include "proto/base/clock.h"
 #include "proto/base/config.h"
+#include "proto/base/dumps.h"
 #include "proto/base/exit_codes.h"
 #include "proto/base/log.h"
+#include "proto/keys/keys.h"
 #include "proto/wire/id.h"
 
 #include <errno.h>
@@ -67,16 +69,15 @@ static int parse(int argc, char **argv, arguments *ret) {
     return -1;
 }
 
-/* Every connection costs a file descriptor; libzmq spins when there are none left. Bodies do not go to core
- * files. */
+/* Every connection costs a file descriptor; libzmq spins when there are none left. Keys and bodies do not go
+ * to core files. */
 static void set_limits(void) {
     struct rlimit limit;
     if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
         limit.rlim_cur = limit.rlim_max;
         (void)setrlimit(RLIMIT_NOFILE, &limit);
     }
-    limit = (struct rlimit){0};
-    (void)setrlimit(RLIMIT_CORE, &limit);
+    stet_forbid_dumps();
     (void)umask(077);
 }
 
@@ -116,19 +117,47 @@ static int fail(int exit_code, const stet_error *e) {
     return exit_code;
 }
 
+/* Sorts the configured endpoints into open ones and those that ask for keys. */
+static stet_code read_endpoints(const stet_config *config, const char *keys_directory,
+                                broker_sockets_options *ret, stet_error *e) {
+    static const struct {
+        broker_door door;
+        stet_setting setting;
+        bool actors_only;
+    } lists[] = {{BROKER_DOOR_FRONT, STET_SETTING_front_listen, false},
+                 {BROKER_DOOR_EVENTS, STET_SETTING_events_listen, false},
+                 {BROKER_DOOR_BACK, STET_SETTING_back_listen, true},
+                 {BROKER_DOOR_EVENTS_IN, STET_SETTING_events_in_listen, true}};
+    broker_endpoints_rule rule = {.mode = BROKER_CURVE_AUTO};
+    char path[STET_PATH_MAX];
+    stet_code rc = broker_curve_mode_parse(stet_config_str(config, STET_SETTING_broker_curve), &rule.mode, e);
+    if (rc == STET_OK)
+        rc = stet_keys_server_path(keys_directory, path, e);
+    if (rc == STET_OK)
+        rule.have_keys = access(path, F_OK) == 0;
+    for (uint32_t i = 0; rc == STET_OK && i < COUNT_OF(lists); i++) {
+        broker_door door = lists[i].door;
+        rule.setting = stet_setting_at(lists[i].setting)->key;
+        rule.actors_only = lists[i].actors_only;
+        rc = broker_endpoints_parse(stet_config_str(config, lists[i].setting), &rule, &ret->open[door],
+                                    &ret->keyed[door], e);
+    }
+    return rc;
+}
+
 static int serve(const stet_config *config, const stet_paths *paths, int stop_fd) {
     stet_error error;
-    broker_sockets_options options = {.paths = paths, .core = core_options(config)};
+    char keys[STET_PATH_MAX];
+    broker_sockets_options options = {.paths = paths, .core = core_options(config), .keys_directory = keys};
     int64_t memory_max = stet_config_int(config, STET_SETTING_broker_memory_max);
     options.memory_max = memory_max > 0 ? (uint64_t)memory_max : 0;
-    if (broker_endpoints_parse(stet_config_str(config, STET_SETTING_front_listen), "broker.listen",
-                               &options.front, &error) != STET_OK ||
-        broker_endpoints_parse(stet_config_str(config, STET_SETTING_events_listen), "broker.events",
-                               &options.events, &error) != STET_OK)
+    if (stet_keys_directory(stet_config_str(config, STET_SETTING_broker_keys), paths, keys, &error) !=
+            STET_OK ||
+        read_endpoints(config, keys, &options, &error) != STET_OK)
         return fail(STET_EXIT_CONFIG, &error);
     broker_sockets *sockets = NULL;
     if (broker_sockets_open(&options, &sockets, &error) != STET_OK)
-        return fail(error.code == STET_UNAVAILABLE ? STET_EXIT_CONFIG : STET_EXIT_INTERNAL, &error);
+        return fail(error.code == STET_INTERNAL ? STET_EXIT_INTERNAL : STET_EXIT_CONFIG, &error);
     char instance[STET_ID_TEXT_SIZE];
     stet_id_text(options.core.instance, instance);
     stet_log(STET_INFO, "broker.started", "ready", STET_LOG_C("version", STET_SOFTWARE_VERSION),

@@ -20,6 +20,7 @@ enum {
     HANDSHAKE_MS = 5000,
     HEARTBEAT_MS = 5000,
     HEARTBEAT_TIMEOUT_MS = 15000,
+    BIND_AGAIN_MS = 10000,
     /* Twice what is carried: what is a little too large is answered too_large, more costs the connection. */
     FRAME_BYTES_MAX = 2 * STET_BODY_BYTES_MAX
 };
@@ -101,12 +102,15 @@ static void send_rest(broker_sockets *self, void *socket, const broker_frame *fr
     }
 }
 
-static bool send_frames(broker_sockets *self, void *socket, const broker_peer *to, const broker_frame *frames,
-                        uint32_t count) {
+static bool send_frames(broker_sockets *self, broker_door door, const broker_peer *to,
+                        const broker_frame *frames, uint32_t count) {
+    void *socket = (to->id[0] == BROKER_TAG_KEYED ? self->keyed : self->open)[door].socket;
+    ASSERT(socket != NULL && to->size > 1);
+    size_t size = (size_t)to->size - 1;
     zmq_msg_t identity;
-    int rc = zmq_msg_init_size(&identity, to->size); /* small enough to be kept inside: takes no memory */
+    int rc = zmq_msg_init_size(&identity, size); /* small enough to be kept inside: takes no memory */
     ASSERT(rc == 0);
-    memcpy(zmq_msg_data(&identity), to->id, to->size);
+    memcpy(zmq_msg_data(&identity), to->id + 1, size);
     if (broker_send(&identity, socket, ZMQ_DONTWAIT | ZMQ_SNDMORE) >= 0) {
         send_rest(self, socket, frames, count);
         return true;
@@ -121,25 +125,37 @@ static bool send_frames(broker_sockets *self, void *socket, const broker_peer *t
 }
 
 static bool send_front(void *context, const broker_peer *to, broker_frame envelope, broker_frame body) {
-    broker_sockets *self = context;
     const broker_frame frames[] = {envelope, body};
-    return send_frames(self, self->front.socket, to, frames, COUNT_OF(frames));
+    return send_frames(context, BROKER_DOOR_FRONT, to, frames, COUNT_OF(frames));
 }
 
 static bool send_back(void *context, const broker_peer *to, broker_frame envelope, broker_frame route,
                       broker_frame body) {
-    broker_sockets *self = context;
     const broker_frame frames[] = {envelope, route, body};
-    return send_frames(self, self->back.socket, to, frames, COUNT_OF(frames));
+    return send_frames(context, BROKER_DOOR_BACK, to, frames, COUNT_OF(frames));
 }
 
-/* XPUB drops for a subscriber that is full, and never blocks or fails for a complete message. */
-static void publish_two(broker_sockets *self, zmq_msg_t *topic, zmq_msg_t *payload) {
-    if (broker_send(topic, self->events.socket, ZMQ_DONTWAIT | ZMQ_SNDMORE) < 0)
+/* XPUB drops for a subscriber that is full, and never blocks or fails for a complete message. Takes both. */
+static void publish_on(void *socket, zmq_msg_t *topic, zmq_msg_t *payload) {
+    if (broker_send(topic, socket, ZMQ_DONTWAIT | ZMQ_SNDMORE) < 0)
         (void)zmq_msg_close(topic);
-    else if (broker_send(payload, self->events.socket, ZMQ_DONTWAIT) >= 0)
+    else if (broker_send(payload, socket, ZMQ_DONTWAIT) >= 0)
         return;
     (void)zmq_msg_close(payload);
+}
+
+static void publish_two(broker_sockets *self, zmq_msg_t *topic, zmq_msg_t *payload) {
+    void *keyed = self->keyed[BROKER_DOOR_EVENTS].socket;
+    zmq_msg_t topic_copy, payload_copy; /* share the bytes */
+    (void)zmq_msg_init(&topic_copy);
+    (void)zmq_msg_init(&payload_copy);
+    if (keyed != NULL && zmq_msg_copy(&topic_copy, topic) == 0 && zmq_msg_copy(&payload_copy, payload) == 0) {
+        publish_on(keyed, &topic_copy, &payload_copy);
+    } else {
+        (void)zmq_msg_close(&topic_copy);
+        (void)zmq_msg_close(&payload_copy);
+    }
+    publish_on(self->open[BROKER_DOOR_EVENTS].socket, topic, payload);
 }
 
 static bool copy_of(zmq_msg_t *msg, stet_str bytes) {
@@ -185,57 +201,123 @@ static bool set_common(void *socket, int recv_hwm, int send_hwm, int64_t message
            set(socket, ZMQ_HEARTBEAT_TIMEOUT, HEARTBEAT_TIMEOUT_MS) && set(socket, ZMQ_IPV6, 1);
 }
 
-static bool create(broker_sockets *self) {
+typedef struct door_kind {
+    int type, recv_hwm, send_hwm;
+    int64_t message_max;
+    int option; /* one more to be set to 1; 0: none */
+} door_kind;
+
+static const door_kind kinds[BROKER_DOORS_COUNT] = {
+    [BROKER_DOOR_FRONT] = {ZMQ_ROUTER, FRONT_RECV_HWM, FRONT_SEND_HWM, FRAME_BYTES_MAX, ZMQ_ROUTER_MANDATORY},
+    [BROKER_DOOR_BACK] = {ZMQ_ROUTER, BACK_RECV_HWM, BACK_SEND_HWM, FRAME_BYTES_MAX, ZMQ_ROUTER_MANDATORY},
+    [BROKER_DOOR_EVENTS] = {ZMQ_XPUB, EVENTS_HWM, EVENTS_HWM, SUBSCRIPTION_BYTES_MAX, ZMQ_XPUB_VERBOSE},
+    [BROKER_DOOR_EVENTS_IN] = {ZMQ_XSUB, EVENTS_HWM, EVENTS_HWM, EVENT_BYTES_MAX, 0},
+};
+
+static bool create_port(broker_sockets *self, broker_port *port, broker_door door, bool keyed) {
+    const door_kind *kind = &kinds[door];
+    port->door = door;
+    port->keyed = keyed;
+    port->socket = zmq_socket(self->context, kind->type);
+    return port->socket != NULL &&
+           set_common(port->socket, kind->recv_hwm, kind->send_hwm, kind->message_max) &&
+           (kind->option == 0 || set(port->socket, kind->option, 1)) &&
+           (!keyed || (broker_gate_guard(self->gate, port->socket, door) &&
+                       broker_gate_watch(self->gate, port->socket, broker_door_name(door))));
+}
+
+static bool create(broker_sockets *self, const broker_sockets_options *options) {
     self->context = zmq_ctx_new();
-    if (self->context == NULL)
-        return false;
-    self->front.socket = zmq_socket(self->context, ZMQ_ROUTER);
-    self->back.socket = zmq_socket(self->context, ZMQ_ROUTER);
-    self->events_in.socket = zmq_socket(self->context, ZMQ_XSUB);
-    self->events.socket = zmq_socket(self->context, ZMQ_XPUB);
-    if (self->front.socket == NULL || self->back.socket == NULL || self->events_in.socket == NULL ||
-        self->events.socket == NULL)
-        return false;
-    return set_common(self->front.socket, FRONT_RECV_HWM, FRONT_SEND_HWM, FRAME_BYTES_MAX) &&
-           set_common(self->back.socket, BACK_RECV_HWM, BACK_SEND_HWM, FRAME_BYTES_MAX) &&
-           set_common(self->events_in.socket, EVENTS_HWM, EVENTS_HWM, EVENT_BYTES_MAX) &&
-           set_common(self->events.socket, EVENTS_HWM, EVENTS_HWM, SUBSCRIPTION_BYTES_MAX) &&
-           set(self->front.socket, ZMQ_ROUTER_MANDATORY, 1) &&
-           set(self->back.socket, ZMQ_ROUTER_MANDATORY, 1) && set(self->events.socket, ZMQ_XPUB_VERBOSE, 1);
+    bool good = self->context != NULL;
+    for (broker_door door = 0; good && door < BROKER_DOORS_COUNT; door++)
+        good = create_port(self, &self->open[door], door, /* keyed= */ false) &&
+               (options->keyed[door].count == 0 ||
+                create_port(self, &self->keyed[door], door, /* keyed= */ true));
+    return good;
 }
 
-static stet_code bind_to(void *socket, const char *endpoint, stet_error *e) {
-    if (zmq_bind(socket, endpoint) == 0) {
-        char bound[STET_ENDPOINT_MAX * 2] = "";
-        size_t size = sizeof bound;
-        (void)zmq_getsockopt(socket, ZMQ_LAST_ENDPOINT, bound, &size);
-        stet_log(STET_INFO, "listen", "listening", STET_LOG_C("endpoint", bound));
-        return STET_OK;
+static stet_code bind_to(const broker_port *port, const char *endpoint, char *ret_bound, size_t size,
+                         stet_error *e) {
+    if (zmq_bind(port->socket, endpoint) != 0)
+        return stet_error_set(e, STET_UNAVAILABLE, "cannot listen on %s: %s", endpoint,
+                              zmq_strerror(zmq_errno()));
+    ret_bound[0] = '\0';
+    (void)zmq_getsockopt(port->socket, ZMQ_LAST_ENDPOINT, ret_bound, &size);
+    stet_log(STET_INFO, "listen", "listening", STET_LOG_C("endpoint", ret_bound),
+             STET_LOG_C("socket", broker_door_name(port->door)),
+             STET_LOG_C("keys", port->keyed ? "yes" : "no"));
+    return STET_OK;
+}
+
+static stet_code bind_door(broker_sockets *self, broker_door door, const char *first,
+                           const broker_sockets_options *options, stet_error *e) {
+    char bound[2 * STET_ENDPOINT_MAX];
+    const broker_endpoints *open = &options->open[door], *keyed = &options->keyed[door];
+    stet_code rc = bind_to(&self->open[door], first, bound, sizeof bound, e);
+    for (uint32_t i = 0; rc == STET_OK && i < open->count; i++)
+        rc = bind_to(&self->open[door], open->items[i], bound, sizeof bound, e);
+    for (uint32_t i = 0; rc == STET_OK && i < keyed->count; i++) {
+        broker_bound *b = &self->bound[self->bound_count++];
+        *b = (broker_bound){.socket = self->keyed[door].socket, .up = true};
+        rc = bind_to(&self->keyed[door], keyed->items[i], b->endpoint, sizeof b->endpoint, e);
     }
-    return stet_error_set(e, STET_UNAVAILABLE, "cannot listen on %s: %s", endpoint,
-                          zmq_strerror(zmq_errno()));
+    return rc;
 }
 
-static stet_code bind_list(void *socket, const char *endpoint, const broker_endpoints *more, stet_error *e) {
-    stet_code rc = bind_to(socket, endpoint, e);
-    for (uint32_t i = 0; more != NULL && rc == STET_OK && i < more->count; i++)
-        rc = bind_to(socket, more->items[i], e);
-    return rc;
+static bool subscribe(const broker_port *port) {
+    return port->socket == NULL || zmq_send(port->socket, "\x01", 1, 0) == 1;
 }
 
 static stet_code bind_all(broker_sockets *self, const broker_sockets_options *options, stet_error *e) {
     const stet_paths *paths = options->paths;
     /* Actors first: a client that can ask finds them sooner. */
-    stet_code rc = bind_list(self->events_in.socket, paths->events_in, NULL, e);
+    stet_code rc = bind_door(self, BROKER_DOOR_EVENTS_IN, paths->events_in, options, e);
     if (rc == STET_OK)
-        rc = bind_list(self->back.socket, paths->back, NULL, e);
+        rc = bind_door(self, BROKER_DOOR_BACK, paths->back, options, e);
     if (rc == STET_OK)
-        rc = bind_list(self->events.socket, paths->events, &options->events, e);
+        rc = bind_door(self, BROKER_DOOR_EVENTS, paths->events, options, e);
     if (rc == STET_OK)
-        rc = bind_list(self->front.socket, paths->front, &options->front, e);
-    if (rc == STET_OK && zmq_send(self->events_in.socket, "\x01", 1, 0) != 1)
+        rc = bind_door(self, BROKER_DOOR_FRONT, paths->front, options, e);
+    if (rc == STET_OK &&
+        (!subscribe(&self->open[BROKER_DOOR_EVENTS_IN]) || !subscribe(&self->keyed[BROKER_DOOR_EVENTS_IN])))
         return stet_error_set(e, STET_INTERNAL, "cannot subscribe to events: %s", zmq_strerror(zmq_errno()));
     return rc;
+}
+
+/* libzmq ends the connections that a listener has accepted together with the listener. */
+void broker_sockets_cut(broker_sockets *self) {
+    for (uint32_t i = 0; i < self->bound_count; i++) {
+        broker_bound *b = &self->bound[i];
+        if (!b->up)
+            continue;
+        int rc = zmq_unbind(b->socket, b->endpoint);
+        ASSERT(rc == 0);
+        b->up = false;
+        self->down_count++;
+    }
+    self->down_since_ms = self->now_ms;
+}
+
+bool broker_sockets_bind_again(broker_sockets *self) {
+    for (uint32_t i = 0; i < self->bound_count; i++) {
+        broker_bound *b = &self->bound[i];
+        if (b->up || zmq_bind(b->socket, b->endpoint) != 0)
+            continue;
+        b->up = true;
+        self->down_count--;
+    }
+    if (self->down_count == 0 || self->now_ms - self->down_since_ms < BIND_AGAIN_MS)
+        return true;
+    stet_log(STET_ERROR, "listen.lost", "cannot listen again after keys were taken back, ending",
+             STET_LOG_I("endpoints", self->down_count));
+    return false;
+}
+
+static bool any_keyed(const broker_sockets_options *options) {
+    for (broker_door door = 0; door < BROKER_DOORS_COUNT; door++)
+        if (options->keyed[door].count > 0)
+            return true;
+    return false;
 }
 
 stet_code broker_sockets_open(const broker_sockets_options *options, broker_sockets **ret, stet_error *e) {
@@ -254,8 +336,12 @@ stet_code broker_sockets_open(const broker_sockets_options *options, broker_sock
                               .log = log_event};
     stet_code rc = STET_OK;
     self->core = broker_core_new(&options->core, &edge, self->now_ms);
-    if (self->core == NULL || !create(self))
+    if (any_keyed(options))
+        rc = broker_gate_new(options->keys_directory, &self->gate, e);
+    if (rc == STET_OK && (self->core == NULL || !create(self, options)))
         rc = stet_error_set(e, STET_INTERNAL, "cannot create sockets: %s", zmq_strerror(zmq_errno()));
+    if (rc == STET_OK && self->gate != NULL)
+        rc = broker_gate_start(self->gate, self->context, e);
     if (rc == STET_OK)
         rc = bind_all(self, options, e);
     if (rc != STET_OK) {
@@ -283,10 +369,11 @@ broker_sockets *broker_sockets_close(broker_sockets *self) {
     if (self == NULL)
         return NULL;
     self->core = broker_core_free(self->core);
-    close_port(&self->front);
-    close_port(&self->back);
-    close_port(&self->events_in);
-    close_port(&self->events);
+    for (broker_door door = 0; door < BROKER_DOORS_COUNT; door++) {
+        close_port(&self->keyed[door]);
+        close_port(&self->open[door]);
+    }
+    self->gate = broker_gate_free(self->gate); /* last, as it must answer as long as anybody can connect */
     while (self->context != NULL && zmq_ctx_term(self->context) != 0 && zmq_errno() == EINTR)
         continue;
     unlink_endpoint(self->paths.front);

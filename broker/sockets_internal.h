@@ -3,10 +3,13 @@
 #define BROKER_SOCKETS_INTERNAL_H
 
 #include "broker/sockets.h"
+#include "broker/sockets_gate.h"
 
 #include <zmq.h>
 
-enum { BROKER_IDENTITY_SIZE_MAX = sizeof((broker_peer *)NULL)->id };
+/* The first byte of a core peer's id; the rest is the routing id. */
+enum { BROKER_TAG_OPEN, BROKER_TAG_KEYED };
+enum { BROKER_IDENTITY_SIZE_MAX = sizeof((broker_peer *)NULL)->id - 1 };
 
 /* A zmq_msg_t that can be handed around: a broker_frame's handle. */
 typedef struct broker_message {
@@ -17,13 +20,26 @@ typedef struct broker_message {
 typedef struct broker_chunk broker_chunk; /* memory of pooled messages */
 
 typedef struct broker_port {
-    void *socket;
+    void *socket; /* NULL: not configured */
+    broker_door door;
+    bool keyed;      /* everybody there must show a key, with every message */
     bool discarding; /* in the middle of a message that is too long */
 } broker_port;
 
+/* An endpoint with keys, to be bound again when a key was taken back. */
+typedef struct broker_bound {
+    void *socket;
+    bool up;
+    char endpoint[2 * STET_ENDPOINT_MAX];
+} broker_bound;
+
 struct broker_sockets {
     void *context;
-    broker_port front, back, events_in, events;
+    broker_port open[BROKER_DOORS_COUNT], keyed[BROKER_DOORS_COUNT];
+    broker_gate *gate; /* NULL: no endpoint asks for keys */
+    broker_bound bound[BROKER_DOORS_COUNT * BROKER_ENDPOINTS_MAX];
+    uint32_t bound_count, down_count; /* down: unbound and not bound again yet */
+    int64_t down_since_ms;
     broker_core *core;
     stet_paths paths;
     uint64_t memory_max;
@@ -40,6 +56,11 @@ struct broker_sockets {
 broker_message *broker_message_take(broker_sockets *self);
 /* Not initialised any more. */
 void broker_message_give(broker_sockets *self, broker_message *message);
+
+/* Closes every connection that was made with a key; who still has a good one comes back by itself. */
+void broker_sockets_cut(broker_sockets *self);
+/* Binds what is down, when the system lets it go. False when that has taken too long. */
+bool broker_sockets_bind_again(broker_sockets *self);
 
 /* As zmq_msg_recv and zmq_msg_send, but never EINTR. */
 int broker_recv(zmq_msg_t *msg, void *socket, int flags);

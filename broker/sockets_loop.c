@@ -14,6 +14,7 @@ enum {
     DRAIN_MAX = 1000,    /* messages a socket may hand in before the others have their turn */
     DISCARD_MAX = 10000, /* frames of an overlong message that are dropped in one go */
     WAIT_MAX_MS = 1000,
+    BIND_AGAIN_WAIT_MS = 5,
     MEMORY_CHECK_MS = 1000
 };
 
@@ -81,8 +82,9 @@ static outcome receive(broker_sockets *self, broker_port *port, broker_peer *ret
     size_t size = zmq_msg_size(&identity);
     bool fits = size > 0 && size <= BROKER_IDENTITY_SIZE_MAX, more = zmq_msg_more(&identity) != 0;
     if (fits) {
-        memcpy(ret_peer->id, zmq_msg_data(&identity), size);
-        ret_peer->size = (uint8_t)size;
+        ret_peer->id[0] = port->keyed ? BROKER_TAG_KEYED : BROKER_TAG_OPEN;
+        memcpy(ret_peer->id + 1, zmq_msg_data(&identity), size);
+        ret_peer->size = (uint8_t)(size + 1);
     }
     (void)zmq_msg_close(&identity);
     FAULT(broker_identity);
@@ -93,37 +95,72 @@ static outcome receive(broker_sockets *self, broker_port *port, broker_peer *ret
     return MALFORMED;
 }
 
+/* Whose message this is; NULL, and counted, when it is nobody's. */
+static const stet_known_key *key_of(broker_sockets *self, const broker_frame *frames, uint32_t count) {
+    zmq_msg_t *messages[FRAMES_MAX];
+    for (uint32_t i = 0; i < count; i++)
+        messages[i] = &((broker_message *)frames[i].handle)->msg;
+    const stet_known_key *key = broker_gate_key(self->gate, messages, count);
+    if (key == NULL)
+        broker_core_unauthorized(self->core);
+    return key;
+}
+
+static void front_keyed(broker_sockets *self, const broker_peer *peer, const broker_frame *frames) {
+    const stet_known_key *key = key_of(self, frames, 2);
+    stet_error error;
+    if (key != NULL &&
+        broker_access_request(key, stet_str_from(frames[0].data, frames[0].size),
+                              stet_str_from(frames[1].data, frames[1].size), &error) != STET_OK)
+        broker_core_refuse(self->core, peer, frames[0], frames[1], &error, self->now_ms);
+    else
+        broker_core_front(self->core, peer, key != NULL ? key->role : STET_ROLE_NONE, frames[0], frames[1],
+                          self->now_ms);
+}
+
 /* Each drain returns whether the socket may have more. */
-static bool drain_front(broker_sockets *self) {
+static bool drain_front(broker_sockets *self, broker_port *port) {
     broker_frame frames[FRAMES_MAX];
     broker_peer peer;
     for (uint32_t i = 0; i < DRAIN_MAX; i++) {
-        outcome got = receive(self, &self->front, &peer, frames, 2);
+        outcome got = receive(self, port, &peer, frames, 2);
         if (got == MESSAGE)
             FAULT(broker_front_received);
         if (got == NOTHING)
-            return self->front.discarding;
-        if (got == MESSAGE)
-            broker_core_front(self->core, &peer, STET_ROLE_CONTROL, frames[0], frames[1], self->now_ms);
-        else
+            return port->discarding;
+        if (got == MALFORMED)
             broker_core_malformed(self->core, /* front= */ true);
+        else if (port->keyed)
+            front_keyed(self, &peer, frames);
+        else
+            broker_core_front(self->core, &peer, STET_ROLE_CONTROL, frames[0], frames[1], self->now_ms);
     }
     return true;
 }
 
-static bool drain_back(broker_sockets *self) {
+/* Who is no actor (any more) gets no answer, and so is away soon. */
+static bool may_act(broker_sockets *self, const broker_frame *frames, uint32_t count) {
+    const stet_known_key *key = key_of(self, frames, count);
+    if (key != NULL && key->role != STET_ROLE_ACTOR)
+        broker_core_unauthorized(self->core);
+    return key != NULL && key->role == STET_ROLE_ACTOR;
+}
+
+static bool drain_back(broker_sockets *self, broker_port *port) {
     broker_frame frames[FRAMES_MAX];
     broker_peer peer;
     for (uint32_t i = 0; i < DRAIN_MAX; i++) {
-        outcome got = receive(self, &self->back, &peer, frames, 3);
+        outcome got = receive(self, port, &peer, frames, 3);
         if (got == MESSAGE)
             FAULT(broker_back_received);
         if (got == NOTHING)
-            return self->back.discarding;
-        if (got == MESSAGE)
-            broker_core_back(self->core, &peer, frames[0], frames[1], frames[2], self->now_ms);
-        else
+            return port->discarding;
+        if (got == MALFORMED)
             broker_core_malformed(self->core, /* front= */ false);
+        else if (port->keyed && !may_act(self, frames, 3))
+            free_frames(self, frames, 3);
+        else
+            broker_core_back(self->core, &peer, frames[0], frames[1], frames[2], self->now_ms);
     }
     return true;
 }
@@ -140,8 +177,16 @@ static void relay(broker_sockets *self) {
     (void)zmq_msg_close(&self->event_payload);
 }
 
-static bool drain_events_in(broker_sockets *self) {
-    broker_port *port = &self->events_in;
+static bool may_publish(broker_sockets *self) {
+    zmq_msg_t *const frames[] = {&self->event_topic, &self->event_payload};
+    const stet_known_key *key = broker_gate_key(self->gate, frames, COUNT_OF(frames));
+    if (key != NULL && key->role == STET_ROLE_ACTOR)
+        return true;
+    broker_core_unauthorized(self->core);
+    return false;
+}
+
+static bool drain_events_in(broker_sockets *self, broker_port *port) {
     for (uint32_t i = 0; i < DRAIN_MAX; i++) {
         if (port->discarding) {
             discard(port);
@@ -153,21 +198,32 @@ static bool drain_events_in(broker_sockets *self) {
         bool more = zmq_msg_more(&self->event_topic) != 0;
         (void)zmq_msg_init(&self->event_payload);
         more = more && broker_recv(&self->event_payload, port->socket, ZMQ_DONTWAIT) >= 0;
-        if (more && zmq_msg_more(&self->event_payload) == 0) {
+        bool whole = more && zmq_msg_more(&self->event_payload) == 0;
+        if (whole && (!port->keyed || may_publish(self))) {
             relay(self);
             continue;
         }
-        if (more)
+        if (more && !whole)
             discard(port);
-        broker_core_malformed_event(self->core);
+        if (!whole)
+            broker_core_malformed_event(self->core);
         (void)zmq_msg_close(&self->event_topic);
         (void)zmq_msg_close(&self->event_payload);
     }
     return true;
 }
 
-static bool drain_subscriptions(broker_sockets *self) {
-    broker_port *port = &self->events;
+/* A subscriber with a key that is not good cannot be refused one by one: all connections are made anew. */
+static bool may_subscribe(broker_sockets *self, zmq_msg_t *msg) {
+    const stet_known_key *key = broker_gate_key(self->gate, &msg, 1);
+    if (key != NULL && broker_access_door(key, BROKER_DOOR_EVENTS))
+        return true;
+    broker_core_unauthorized(self->core);
+    broker_sockets_cut(self);
+    return false;
+}
+
+static bool drain_subscriptions(broker_sockets *self, broker_port *port) {
     for (uint32_t i = 0; i < DRAIN_MAX; i++) {
         if (port->discarding) {
             discard(port);
@@ -180,7 +236,8 @@ static bool drain_subscriptions(broker_sockets *self) {
         const char *bytes = zmq_msg_data(&msg);
         size_t size = zmq_msg_size(&msg);
         bool more = zmq_msg_more(&msg) != 0;
-        if (!more && size > 0 && bytes[0] == 1)
+        bool subscribes = !more && size > 0 && bytes[0] == 1;
+        if (subscribes && (!port->keyed || may_subscribe(self, &msg)))
             broker_core_subscribed(self->core, stet_str_from(bytes + 1, size - 1), self->now_ms);
         (void)zmq_msg_close(&msg);
         if (more)
@@ -218,32 +275,79 @@ static long wait_ms(broker_sockets *self) {
     int64_t wait = broker_core_next_wake(self->core) - self->now_ms;
     if (wait < 0)
         return 0;
-    return wait < WAIT_MAX_MS ? (long)wait : WAIT_MAX_MS;
+    int64_t most = self->down_count > 0 ? BIND_AGAIN_WAIT_MS : WAIT_MAX_MS;
+    return wait < most ? (long)wait : (long)most;
+}
+
+/* ---- the loop ---- */
+typedef bool drain_fn(broker_sockets *self, broker_port *port);
+
+typedef struct source {
+    drain_fn *drain;
+    broker_port *port;
+} source;
+
+enum { ITEM_STOP, ITEM_ENDED, ITEM_CHANGES, ITEM_SOURCES, ITEMS_MAX = ITEM_SOURCES + 2 * BROKER_DOORS_COUNT };
+
+/* Answers first: they make room for what comes in. */
+static uint32_t sources_of(broker_sockets *self, source ret_sources[2 * BROKER_DOORS_COUNT]) {
+    static const broker_door order[] = {BROKER_DOOR_BACK, BROKER_DOOR_FRONT, BROKER_DOOR_EVENTS_IN,
+                                        BROKER_DOOR_EVENTS};
+    static drain_fn *const drains[] = {drain_back, drain_front, drain_events_in, drain_subscriptions};
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < COUNT_OF(order); i++) {
+        ret_sources[count++] = (source){drains[i], &self->open[order[i]]};
+        if (self->keyed[order[i]].socket != NULL)
+            ret_sources[count++] = (source){drains[i], &self->keyed[order[i]]};
+    }
+    return count;
+}
+
+/* False: the broker has to end, since nobody would be refused any more, or nobody let in. */
+static bool tend_gate(broker_sockets *self, const zmq_pollitem_t *items) {
+    if (self->gate == NULL)
+        return true;
+    if (items[ITEM_ENDED].revents != 0) {
+        stet_log(STET_ERROR, "keys.handler_ended", "nobody answers for keys any more, ending");
+        return false;
+    }
+    if (items[ITEM_CHANGES].revents != 0 && broker_gate_reload(self->gate))
+        broker_sockets_cut(self);
+    uint64_t refused, failed;
+    broker_gate_counts(self->gate, &refused, &failed);
+    broker_core_handshakes(self->core, refused, failed);
+    return self->down_count == 0 || broker_sockets_bind_again(self);
 }
 
 int broker_sockets_run(broker_sockets *self, int stop_fd) {
-    zmq_pollitem_t items[] = {{.fd = stop_fd, .events = ZMQ_POLLIN},
-                              {.socket = self->back.socket, .events = ZMQ_POLLIN},
-                              {.socket = self->front.socket, .events = ZMQ_POLLIN},
-                              {.socket = self->events_in.socket, .events = ZMQ_POLLIN},
-                              {.socket = self->events.socket, .events = ZMQ_POLLIN}};
+    source sources[2 * BROKER_DOORS_COUNT];
+    uint32_t count = sources_of(self, sources);
+    /* A descriptor of -1 would be an error: without a gate the stop descriptor stands for the two of it. */
+    zmq_pollitem_t items[ITEMS_MAX] = {
+        [ITEM_STOP] = {.fd = stop_fd, .events = ZMQ_POLLIN},
+        [ITEM_ENDED] = {.fd = self->gate ? broker_gate_ended_fd(self->gate) : stop_fd, .events = ZMQ_POLLIN},
+        [ITEM_CHANGES] = {.fd = self->gate ? broker_gate_changes_fd(self->gate) : stop_fd,
+                          .events = ZMQ_POLLIN}};
+    for (uint32_t i = 0; i < count; i++)
+        items[ITEM_SOURCES + i] = (zmq_pollitem_t){.socket = sources[i].port->socket, .events = ZMQ_POLLIN};
     bool more = false;
     for (;;) {
-        int rc = zmq_poll(items, COUNT_OF(items), more ? 0 : wait_ms(self));
+        int rc = zmq_poll(items, (int)(ITEM_SOURCES + count), more ? 0 : wait_ms(self));
         ASSERT(rc >= 0 || zmq_errno() == EINTR);
         self->now_ms = stet_clock_boot_ms();
         broker_core_tick(self->core, self->now_ms);
         if (!memory_is_fine(self))
             return STET_EXIT_INTERNAL;
         more = false;
-        if (rc <= 0)
+        if (rc < 0)
             continue;
-        if (items[0].revents != 0)
+        if (!tend_gate(self, items))
+            return STET_EXIT_INTERNAL;
+        if (rc == 0)
+            continue;
+        if (items[ITEM_STOP].revents != 0)
             return STET_EXIT_OK;
-        /* Answers first: they make room for what comes in. */
-        more |= items[1].revents != 0 && drain_back(self);
-        more |= items[2].revents != 0 && drain_front(self);
-        more |= items[3].revents != 0 && drain_events_in(self);
-        more |= items[4].revents != 0 && drain_subscriptions(self);
+        for (uint32_t i = 0; i < count; i++)
+            more |= items[ITEM_SOURCES + i].revents != 0 && sources[i].drain(self, sources[i].port);
     }
 }

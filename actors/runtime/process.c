@@ -3,6 +3,7 @@
 #include "proto/base/fault.h"
 
 #include "proto/base/clock.h"
+#include "proto/base/dumps.h"
 
 #include <czmq.h>
 #include <errno.h>
@@ -110,9 +111,7 @@ static void raise_limits(void) {
         limit.rlim_cur = limit.rlim_max;
         (void)setrlimit(RLIMIT_NOFILE, &limit);
     }
-    /* A core file would carry keys and documents. */
-    limit = (struct rlimit){0, 0};
-    (void)setrlimit(RLIMIT_CORE, &limit);
+    stet_forbid_dumps(); /* a core file would carry keys and documents */
 }
 
 static stet_code read_config(stet_process *self, const process_options *options, stet_error *e) {

@@ -2,6 +2,8 @@
 
     STET_FRONT=ipc:///home/me/.local/share/stet/run/front.sock python3 client.py drafter.submit \
         '{"projectId": "p", "sessionId": "s", "instruction": "Write a greeting."}'
+
+Over TCP with a key: STET_FRONT=tcp://192.0.2.1:5570 STET_KEY_FILE=app.key python3 client.py broker.version
 """
 
 import json
@@ -35,15 +37,31 @@ class Unknown(Exception):
         self.request_id = request_id
 
 
+def read_key_file(path):
+    """{public, secret, server} of a file that `stet keys new` made: lines of NAME = "VALUE"."""
+    with open(path, encoding="ascii") as file:
+        lines = [line.rstrip("\n").split(" = ", 1) for line in file if " = " in line and not line.startswith("#")]
+    return {name: value.strip('"').encode() for name, value in lines}
+
+
+def show_key(socket, key):
+    """Before connect: this socket talks to the broker with that public key only, and shows it ours."""
+    socket.setsockopt(zmq.CURVE_SERVERKEY, key["server"])
+    socket.setsockopt(zmq.CURVE_PUBLICKEY, key["public"])
+    socket.setsockopt(zmq.CURVE_SECRETKEY, key["secret"])
+
+
 class Client:
     """One connection. Not to be shared between threads; requests are made one after the other."""
 
-    def __init__(self, endpoint, context=None):
+    def __init__(self, endpoint, context=None, key_file=None):
         self.socket = (context or zmq.Context.instance()).socket(zmq.DEALER)
         self.socket.setsockopt(zmq.LINGER, 0)
         self.socket.setsockopt(zmq.MAXMSGSIZE, 2 << 20)
         self.socket.setsockopt(zmq.RECONNECT_IVL, 50)
         self.socket.setsockopt(zmq.RECONNECT_IVL_MAX, 2000)
+        if key_file:
+            show_key(self.socket, read_key_file(key_file))
         self.socket.connect(endpoint)
 
     def close(self):
@@ -111,7 +129,7 @@ class Client:
 def main():
     if len(sys.argv) not in (2, 3) or "STET_FRONT" not in os.environ:
         sys.exit("usage: STET_FRONT=ENDPOINT client.py SERVICE.COMMAND [JSON]")
-    with Client(os.environ["STET_FRONT"]) as client:
+    with Client(os.environ["STET_FRONT"], key_file=os.environ.get("STET_KEY_FILE")) as client:
         try:
             print(json.dumps(client.request(sys.argv[1], json.loads(sys.argv[2]) if len(sys.argv) == 3 else {}), indent=2))
         except Refused as refused:

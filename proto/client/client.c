@@ -45,6 +45,8 @@ void *client_socket(stet_client *client, int type) {
 
 int client_connect(stet_client *client, void *socket, const char *endpoints) {
     char list[CLIENT_ENDPOINTS_MAX];
+    if (client_key_show(client, socket, endpoints) != 0)
+        return -1;
     (void)snprintf(list, sizeof list, "%s", endpoints);
     char *rest = list;
     for (char *endpoint; (endpoint = strsep(&rest, ",")) != NULL;) {
@@ -63,7 +65,10 @@ void *client_monitor(stet_client *client, void *socket) {
     char address[64];
     (void)snprintf(address, sizeof address, "inproc://monitor-%p", socket);
     void *monitor = NULL;
-    if (zmq_socket_monitor(socket, address, ZMQ_EVENT_CONNECTED) == 0) {
+    if (zmq_socket_monitor(socket, address,
+                           ZMQ_EVENT_CONNECTED | ZMQ_EVENT_HANDSHAKE_SUCCEEDED |
+                               ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL | ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL |
+                               ZMQ_EVENT_HANDSHAKE_FAILED_AUTH) == 0) {
         monitor = zmq_socket(client->context, ZMQ_PAIR);
         if (monitor && set_option(monitor, ZMQ_LINGER, 0) && zmq_connect(monitor, address) == 0)
             return monitor;
@@ -99,7 +104,31 @@ bool client_receive(void *socket, zmq_msg_t *frames, int frames_max, int *ret_co
     return count > 0 && count <= frames_max;
 }
 
-bool client_monitor_connected(void *monitor) {
+/* True when it tells of a connection. */
+static bool note_event(stet_client *client, stet_str event) {
+    uint16_t kind = 0;
+    if (event.size < sizeof kind)
+        return false;
+    memcpy(&kind, event.data, sizeof kind);
+    switch (kind) {
+    case ZMQ_EVENT_CONNECTED:
+        return true;
+    case ZMQ_EVENT_HANDSHAKE_SUCCEEDED:
+        client->handshake = NULL;
+        client->key_refused = false;
+        return false;
+    case ZMQ_EVENT_HANDSHAKE_FAILED_AUTH:
+        client->handshake = "the broker refused the key: it does not know it, or not for this endpoint";
+        client->key_refused = true;
+        return false;
+    default:
+        client->handshake =
+            "the handshake broke off: is a key needed there, and is the broker's public key right?";
+        return false;
+    }
+}
+
+bool client_monitor_connected(stet_client *client, void *monitor) {
     bool connected = false;
     for (;;) {
         zmq_msg_t frames[2];
@@ -109,7 +138,7 @@ bool client_monitor_connected(void *monitor) {
                 return connected;
             continue;
         }
-        connected = true; /* the only event that is asked for */
+        connected |= note_event(client, client_frame(&frames[0]));
         for (int i = 0; i < count; i++)
             (void)zmq_msg_close(&frames[i]);
     }
@@ -132,7 +161,7 @@ static bool edge_send(void *context, stet_str envelope, stet_str body) {
 
 void client_service(stet_client *self) {
     int64_t now = stet_clock_boot_ms();
-    if (client_monitor_connected(self->monitor)) {
+    if (client_monitor_connected(self, self->monitor)) {
         if (self->connected_before)
             client_core_reconnected(self->core, now);
         self->connected_before = true;
@@ -194,6 +223,8 @@ static int open_client(stet_client *self, const stet_client_options *options) {
         return client_fail(self, STET_INVALID, "the list of endpoints has more than %d bytes",
                            CLIENT_ENDPOINTS_MAX - 1);
     (void)snprintf(self->events, sizeof self->events, "%s", events);
+    if (client_key_load(self, options, endpoints, events) != 0)
+        return -1;
 
     uint64_t seed = stet_clock_seed();
     self->ids = stet_id_source_of(seed);
@@ -229,6 +260,7 @@ void stet_client_free(stet_client *self) {
         while (zmq_ctx_term(self->context) != 0 && zmq_errno() == EINTR) {
         }
     stet_buf_done(&self->answer_body);
+    stet_key_pair_done(&self->key);
     free(self);
 }
 
@@ -331,7 +363,7 @@ int stet_client_poll(stet_client *self, int wait_ms) {
 /* ---- blocking requests ---- */
 
 typedef struct waiter {
-    stet_client *client;
+    stet_client *client; /* NULL: nobody waits any more */
     bool over;
     bool answered;
     bool refused;
@@ -342,6 +374,10 @@ static void stop_waiting(void *context, stet_id id, const client_result *result)
     (void)id;
     waiter *w = context;
     stet_client *self = w->client;
+    if (self == NULL) {
+        free(w);
+        return;
+    }
     w->over = true;
     w->answered = result->answered;
     w->refused = result->refused;
@@ -351,21 +387,38 @@ static void stop_waiting(void *context, stet_id id, const client_result *result)
     stet_buf_append_str(&self->answer_body, result->body);
 }
 
+/* A signal does not end the wait: the core's deadline does, or a broker that does not want us. */
+static waiter wait_for_answer(stet_client *self, waiter *w) {
+    while (!w->over && !self->key_refused)
+        (void)stet_client_poll(self, -1);
+    waiter result = *w;
+    if (w->over)
+        free(w);
+    else
+        w->client = NULL;
+    return result;
+}
+
 int stet_client_request(stet_client *self, const char *command, const uint8_t *body, size_t body_size,
                         const char *id_text, uint32_t timeout_ms, stet_answer *answer) {
-    waiter w = {.client = self};
+    waiter *waiting = calloc(1, sizeof *waiting);
+    if (!waiting)
+        return client_fail(self, STET_INTERNAL, "out of memory") - 1;
+    waiting->client = self;
     client_request request = {
         .command = stet_str_of(command),
         .body = stet_str_from(body, body_size),
         .timeout_ms = timeout_ms,
         .done = stop_waiting,
-        .context = &w,
+        .context = waiting,
     };
-    if (send_request(self, &request, id_text) != 0)
+    if (send_request(self, &request, id_text) != 0) {
+        free(waiting);
         return -2;
-    /* A signal does not end the wait: the core's deadline does, and w must outlive what points to it. */
-    while (!w.over)
-        (void)stet_client_poll(self, -1);
+    }
+    waiter w = wait_for_answer(self, waiting);
+    if (!w.answered && self->handshake != NULL)
+        return client_fail(self, STET_UNAUTHORIZED, "no answer: %s", self->handshake);
     if (!w.answered && self->answer_error.code != STET_OK)
         return client_fail(self, STET_TIMEOUT, "no answer in time; the last word was %s: %s",
                            stet_code_name(self->answer_error.code), self->answer_error.message);

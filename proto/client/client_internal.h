@@ -8,6 +8,7 @@
 #include "proto/base/buf.h"
 #include "proto/client/core.h"
 #include "proto/client/stet.h"
+#include "proto/keys/keys.h"
 
 enum { CLIENT_TIMEOUT_DEFAULT_MS = 30000, CLIENT_ENDPOINTS_MAX = 1024 };
 
@@ -22,6 +23,10 @@ struct stet_client {
     char last_id[STET_ID_TEXT_SIZE];
     stet_error error;
     bool connected_before;
+    bool has_key;
+    stet_key_pair key;     /* wiped with the client */
+    const char *handshake; /* what went wrong with the last one; NULL: nothing */
+    bool key_refused;      /* the broker does not know it, and libzmq does not try again */
     uint32_t handed_out;
     /* the answer of the blocking request */
     stet_buf answer_body;
@@ -30,14 +35,21 @@ struct stet_client {
 
 /* Fills client->error and returns -1. */
 int client_fail(stet_client *client, stet_code code, const char *format, ...) PRINTF(3, 4);
+/* Reads the key that the options or the environment name, when an endpoint is TCP. Beyond loopback there has
+ * to be one. */
+int client_key_load(stet_client *client, const stet_client_options *options, const char *front,
+                    const char *events);
+/* Lets the socket show it, when the endpoints are TCP. */
+int client_key_show(stet_client *client, void *socket, const char *endpoints);
 /* A socket of the client's context with every limit set; NULL fills client->error. */
 void *client_socket(stet_client *client, int type);
-/* Connects to each of the comma separated endpoints; only tcp:// and ipc:// are allowed. */
+/* Shows the key where one is needed and connects to each of the comma separated endpoints; only tcp:// and
+ * ipc:// are allowed. */
 int client_connect(stet_client *client, void *socket, const char *endpoints);
-/* A monitor of connects of this socket; NULL fills client->error. */
+/* A monitor of connects and handshakes of this socket; NULL fills client->error. */
 void *client_monitor(stet_client *client, void *socket);
 /* Reads what the monitor has to tell; true when the socket was connected since the last look. */
-bool client_monitor_connected(void *monitor);
+bool client_monitor_connected(stet_client *client, void *monitor);
 /* Handles what has come for requests without waiting. */
 void client_service(stet_client *client);
 /* How long a poll may wait, at most wait_ms (< 0: no limit of its own). */

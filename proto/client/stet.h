@@ -37,10 +37,12 @@ typedef struct stet_answer {
 } stet_answer;
 
 typedef struct stet_client_options {
-    const char *endpoints; /* comma separated front endpoints; NULL: from data */
-    const char *events;    /* comma separated event endpoints; NULL: from data */
-    const char *data;      /* data directory of a local instance; NULL: STET_DATA or the default place */
-    uint32_t timeout_ms;   /* default deadline of a request; 0: 30,000 */
+    const char *endpoints;  /* comma separated front endpoints; NULL: from data */
+    const char *events;     /* comma separated event endpoints; NULL: from data */
+    const char *data;       /* data directory of a local instance; NULL: STET_DATA or the default place */
+    uint32_t timeout_ms;    /* default deadline of a request; 0: 30,000 */
+    const char *key_file;   /* key pair shown on tcp:// endpoints (stet keys new); NULL: STET_KEY_FILE */
+    const char *server_key; /* the broker's public key; NULL: STET_SERVER_KEY, else what the key file names */
 } stet_client_options;
 
 /* options may be NULL. Returns NULL and fills error (size bytes, may be NULL) when the options are wrong or

@@ -219,7 +219,7 @@ int stet_subscriber_next(stet_subscriber *self, stet_client_event *event, int wa
     stet_client *client = self->client;
     int64_t until = wait_ms < 0 ? INT64_MAX : stet_clock_boot_ms() + wait_ms;
     for (;;) {
-        if (client_monitor_connected(self->monitor))
+        if (client_monitor_connected(client, self->monitor))
             client_merge_reconnected(&self->merge, stet_clock_boot_ms());
         client_service(client);
         if (next_of_page(self, event) || next_live(self, event))

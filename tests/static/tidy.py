@@ -13,6 +13,7 @@ FILE_LINES_MAX = 600
 MAY_INCLUDE = [
     ("proto/base/", ["proto/base/"]),
     ("proto/wire/", ["proto/base/", "proto/wire/"]),
+    ("proto/keys/", ["proto/base/", "proto/wire/", "proto/keys/"]),
     ("proto/client/", ["proto/"]),
     ("store/", ["proto/", "store/"]),
     ("broker/", ["proto/", "broker/"]),

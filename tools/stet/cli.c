@@ -50,7 +50,9 @@ static stet_code find_programs(stet_cli *self, stet_error *e) {
 
 int cli_open(stet_cli *self, const args *a) {
     stet_error e;
-    *self = (stet_cli){.json = args_has(a, "--json"), .terminal = isatty(STDOUT_FILENO) == 1};
+    *self = (stet_cli){.json = args_has(a, "--json"),
+                       .terminal = isatty(STDOUT_FILENO) == 1,
+                       .data_given = args_has(a, "--data")};
     stet_code rc = stet_paths_of(args_get(a, "--data"), &self->paths, &e);
     if (rc == STET_OK)
         rc = find_config(self, a, &e);
@@ -62,6 +64,7 @@ int cli_open(stet_cli *self, const args *a) {
 void cli_done(stet_cli *self) {
     stet_client_free(self->client);
     self->client = NULL;
+    self->remote = stet_config_free(self->remote);
 }
 
 int cli_load_config(const stet_cli *self, stet_config **ret) {
@@ -129,10 +132,20 @@ int cli_print_json(stet_str mp, bool pretty) {
 
 /* ---- asking ---- */
 
+/* The setting, or NULL for none. */
+static const char *remote_setting(const stet_cli *self, stet_setting setting) {
+    const char *text = self->remote != NULL ? stet_config_str(self->remote, setting) : "";
+    return text[0] != '\0' ? text : NULL;
+}
+
 stet_client *cli_client(stet_cli *self) {
     if (self->client == NULL) {
         char error[256] = "";
-        stet_client_options options = {.data = self->paths.data};
+        stet_client_options options = {.data = self->paths.data,
+                                       .endpoints = remote_setting(self, STET_SETTING_client_front),
+                                       .events = remote_setting(self, STET_SETTING_client_events),
+                                       .key_file = remote_setting(self, STET_SETTING_client_key_file),
+                                       .server_key = remote_setting(self, STET_SETTING_client_server_key)};
         self->client = stet_client_new(&options, error, sizeof error);
         if (self->client == NULL)
             (void)cli_fail(CLI_UNREACHABLE, "%s", error);
@@ -140,7 +153,19 @@ stet_client *cli_client(stet_cli *self) {
     return self->client;
 }
 
-bool cli_running(const stet_cli *self) {
+bool cli_running(stet_cli *self) {
+    if (self->remote != NULL)
+        return true;
+    if (!self->data_given) {
+        stet_config *config = NULL;
+        if (cli_load_config(self, &config) != CLI_DONE)
+            return false;
+        if (stet_config_str(config, STET_SETTING_client_front)[0] != '\0') {
+            self->remote = config;
+            return true;
+        }
+        config = stet_config_free(config);
+    }
     const char *socket_path = self->paths.front + strlen("ipc://");
     if (access(socket_path, F_OK) == 0 || stet_lock_holder(self->paths.run, "stet.lock") != 0)
         return true;
@@ -152,9 +177,7 @@ bool cli_running(const stet_cli *self) {
 
 int cli_request(stet_cli *self, const char *command, stet_str body, const char *id_text, uint32_t timeout_ms,
                 stet_buf *ret_body) {
-    if (cli_client(self) == NULL)
-        return CLI_UNREACHABLE;
-    if (!cli_running(self))
+    if (!cli_running(self) || cli_client(self) == NULL)
         return CLI_UNREACHABLE;
     stet_answer answer = {0};
     int rc = stet_client_request(self->client, command, (const uint8_t *)body.data, body.size, id_text,

@@ -19,8 +19,10 @@ struct stet_cli {
     char config_path[STET_PATH_MAX]; /* "" for none */
     char programs[STET_PATH_MAX];    /* directory of the stet executable */
     bool json;
-    bool terminal; /* stdout is one */
+    bool terminal;   /* stdout is one */
+    bool data_given; /* --data: that instance is meant, whatever client.front says */
     stet_client *client;
+    stet_config *remote; /* its client.* settings say where the broker is; NULL: the local instance */
 };
 
 /* Finds data directory, configuration file and programs. Prints what is wrong. */
@@ -33,9 +35,10 @@ int cli_fail_error(int exit_code, const stet_error *e);
 /* An error as JSON on stderr; returns the exit code that belongs to it. */
 int cli_fail_answer(const stet_answer *answer);
 
-/* False, said with what to do, when neither broker nor supervisor is there. */
-bool cli_running(const stet_cli *self);
-/* NULL when it cannot be made (reported). */
+/* False, said with what to do, when neither broker nor supervisor is there. For what may also be asked of a
+ * broker elsewhere: call it before cli_client(), which then goes where client.front says. */
+bool cli_running(stet_cli *self);
+/* To the local instance, unless cli_running() has said otherwise. NULL when it cannot be made (reported). */
 stet_client *cli_client(stet_cli *self);
 /* Sends and waits. On CLI_DONE the reply is appended to ret_body; anything else is reported already. */
 int cli_request(stet_cli *self, const char *command, stet_str body, const char *id_text, uint32_t timeout_ms,

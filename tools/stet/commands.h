@@ -28,6 +28,10 @@ int run_transcript_append(stet_cli *cli, const args *a);
 int run_inspect(stet_cli *cli, const args *a);
 int run_config(stet_cli *cli, const args *a);
 int run_completion(stet_cli *cli, const args *a);
+/* keys.c */
+int run_keys_new(stet_cli *cli, const args *a);
+int run_keys_list(stet_cli *cli, const args *a);
+int run_keys_revoke(stet_cli *cli, const args *a);
 /* doctor.c */
 int run_doctor(stet_cli *cli, const args *a);
 

@@ -1,4 +1,5 @@
 /* stet - control client and supervisor. */
+#include "proto/base/dumps.h"
 #include "proto/wire/schema.h"
 #include "tools/stet/commands.h"
 
@@ -6,6 +7,7 @@
 
 #include <signal.h>
 #include <stdio.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 enum { HELP_BYTES_MAX = 1 << 20 };
@@ -56,6 +58,8 @@ static int usage_error(const args *a, const stet_error *e) {
 
 int main(int argc, char **argv) {
     clean_environment();
+    stet_forbid_dumps(); /* secrets are in the environment, key files in memory */
+    (void)umask(077);
     zsys_handler_set(NULL); /* czmq's first call would take SIGINT and SIGTERM */
     (void)signal(SIGPIPE, SIG_IGN);
     args a;
