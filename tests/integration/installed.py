@@ -34,7 +34,7 @@ class InstalledTest(unittest.TestCase):
 
     def build(self, example, static=False):
         # Static: our library from its archive, what it stands on as the system has it.
-        packages = [*self.flags, *(["libzmq", "libczmq", "msgpack"] if static else [])]
+        packages = [*self.flags, *(["libzmq", "libczmq", "libsodium", "msgpack"] if static else [])]
         flags = subprocess.run(["pkg-config", "--cflags", "--libs", *packages], env=self.environment, check=True,
                                capture_output=True, text=True).stdout.split()
         if static:
