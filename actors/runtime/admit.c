@@ -30,19 +30,16 @@ void stet_admit_done(stet_admit *self) {
     stet_buf_done(&self->reply);
 }
 
-/* The checks that need no store: finds the command and decodes the body. */
-static stet_code fits(stet_admit *self, const stet_envelope *envelope, stet_role role, stet_str body,
-                      const stet_command **ret, stet_error *e) {
-    const stet_command *command = stet_command_find(envelope->command);
+/* The checks that need no store. Decodes the body. */
+static stet_code fits(stet_admit *self, const stet_command *command, const stet_envelope *envelope,
+                      stet_role role, stet_str body, stet_error *e) {
     if (!command || !self->handlers[stet_command_index_of(command)])
         return stet_error_set(e, STET_NOT_FOUND, "there is no command %.*s here",
                               STET_STR_ARG(envelope->command));
     if (!stet_role_may(role, command))
         return stet_error_set(e, STET_FORBIDDEN, "%s needs the role %s; yours is %s", command->name,
                               stet_role_name(command->role), stet_role_name(role));
-    stet_code rc = stet_body_decode(command, body, self->request, e);
-    *ret = command;
-    return rc;
+    return stet_body_decode(command, body, self->request, e);
 }
 
 static stet_code writable(stet_turn *turn, stet_error *e) {
@@ -106,12 +103,11 @@ static stet_code run_write(stet_admit *self, stet_turn *turn, const stet_command
     return rc;
 }
 
-stet_code stet_admit_request(stet_admit *self, stet_turn *turn, const stet_envelope *envelope, stet_role role,
-                             stet_str body, stet_error *e) {
-    const stet_command *command = NULL;
+stet_code stet_admit_request(stet_admit *self, stet_turn *turn, const stet_command *command,
+                             const stet_envelope *envelope, stet_role role, stet_str body, stet_error *e) {
     if (stet_id_is_zero(envelope->id))
         return stet_error_field(e, STET_INVALID, "id", "a request needs an id of 16 bytes");
-    stet_code rc = fits(self, envelope, role, body, &command, e);
+    stet_code rc = fits(self, command, envelope, role, body, e);
     if (rc != STET_OK)
         return rc;
     turn->request_id = envelope->id;
@@ -125,8 +121,8 @@ stet_code stet_admit_request(stet_admit *self, stet_turn *turn, const stet_envel
 
 stet_code stet_admit_send(stet_admit *self, stet_turn *turn, const stet_envelope *envelope, stet_str body,
                           stet_error *e) {
-    const stet_command *command = NULL;
-    stet_code rc = fits(self, envelope, STET_ROLE_ACTOR, body, &command, e);
+    const stet_command *command = stet_command_find(envelope->command);
+    stet_code rc = fits(self, command, envelope, STET_ROLE_ACTOR, body, e);
     if (rc == STET_OK)
         rc = writable(turn, e);
     if (rc != STET_OK)

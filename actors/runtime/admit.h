@@ -18,8 +18,8 @@ stet_code stet_admit_init(stet_admit *self, const stet_service *service, stet_er
 void stet_admit_done(stet_admit *self);
 /* The answer stands in self->reply until the next call; at least {}. */
 NODISCARD
-stet_code stet_admit_request(stet_admit *self, stet_turn *turn, const stet_envelope *envelope, stet_role role,
-                             stet_str body, stet_error *e);
+stet_code stet_admit_request(stet_admit *self, stet_turn *turn, const stet_command *command,
+                             const stet_envelope *envelope, stet_role role, stet_str body, stet_error *e);
 /* The message of another actor, whose turn in its channel it is. */
 NODISCARD
 stet_code stet_admit_send(stet_admit *self, stet_turn *turn, const stet_envelope *envelope, stet_str body,

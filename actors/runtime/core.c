@@ -60,7 +60,7 @@ static bool has_room(const stet_core *self, size_t times) {
     if (self->in_flight && self->in_flight->bytes.size >= 2 * CORE_EFFECTS_SOFT_BYTES)
         return false;
     return turn->effects->bytes.size < times * CORE_EFFECTS_SOFT_BYTES &&
-           stet_batch_bytes(stet_store_batch(turn->store)) < times * self->bytes_max;
+           stet_batch_bytes(stet_store_batch(turn->store)) + turn->runs.bytes < times * self->bytes_max;
 }
 
 bool stet_core_wants_more(const stet_core *self) {
@@ -92,6 +92,7 @@ static stet_effects *other_list(stet_core *self, const stet_effects *list) {
 static void begin_commit(stet_core *self) {
     stet_turn *turn = &self->turn;
     stet_error error = {0};
+    stet_runs_flush(turn);
     uint64_t rows = stet_batch_count(stet_turn_batch(turn));
     FAULT(batch_built);
     stet_code rc = stet_batch_commit(stet_turn_batch(turn), turn->wall_ms, &self->ticket, &error);
@@ -111,7 +112,7 @@ static bool seal(stet_core *self) {
     stet_turn *turn = &self->turn;
     if (!have_batch(self))
         return false;
-    if (stet_batch_count(stet_turn_batch(turn)) > 0) {
+    if (stet_batch_count(stet_turn_batch(turn)) > 0 || turn->runs.events > 0) {
         if (self->in_flight)
             return false;
         begin_commit(self);
@@ -238,6 +239,7 @@ static void tick_jobs(stet_core *self) {
     self->jobs_retry_boot_ms = turn->boot_ms + CORE_RETRY_MS;
 }
 
+/* What is quiet is read in the tables: every event has to stand there. */
 static stet_code sweep_step(stet_core *self, void *context, stet_error *e) {
     return stet_sweep_step(&self->turn, &self->sweep, context, e);
 }
@@ -249,6 +251,7 @@ static void tick_sweep(stet_core *self) {
     bool busy = self->messages > 0 || self->in_flight;
     if (turn->boot_ms < self->sweep_boot_ms + (busy ? CORE_SWEEP_LATE_MS : 0) || !stet_core_wants_more(self))
         return;
+    stet_runs_flush(turn);
     stet_code rc = core_step(self, sweep_step, &end, &full, &error);
     if (rc != STET_OK && !full)
         log_failure(self, "sweep.failed", "removing old rows failed, going on with the next table", &error);
@@ -332,10 +335,10 @@ static void init_turn(stet_core *self, const stet_core_options *options, int64_t
                              .effects = &self->lists[0],
                              .partition = options->partition,
                              .instance = options->instance,
-                             .json = STET_BUF(STET_VALUE_BYTES_MAX),
                              .row = STET_BUF(STET_VALUE_BYTES_MAX),
                              .jobs_wake = true,
                              .timers_wall_ms = INT64_MIN};
+    stet_runs_init(&self->turn.runs);
 }
 
 static void init_limits(stet_core *self, const stet_config *config) {
@@ -394,7 +397,7 @@ stet_core *stet_core_free(stet_core *self) {
     stet_effects_done(&self->lists[0]);
     stet_effects_done(&self->lists[1]);
     stet_buf_done(&self->sweep.cursor);
-    stet_buf_done(&self->turn.json);
+    stet_runs_done(&self->turn.runs);
     stet_buf_done(&self->turn.row);
     free(self->turn.send_struct);
     free(self->turn.state);

@@ -20,7 +20,7 @@ enum {
 typedef enum effects_kind {
     EFFECTS_ANSWER,      /* a = envelope, b = route, c = body */
     EFFECTS_SEND,        /* a = envelope, b = receiver, c = body, number = sequence in the outbox */
-    EFFECTS_PUBLISH,     /* a = topic, b = payload */
+    EFFECTS_PUBLISH,     /* a = topic, b = payload, run and previous: see event_runs.c */
     EFFECTS_CALL,        /* a = method, b = url, c = body, d = headers: name NUL value NUL ... */
     EFFECTS_CALL_CANCEL, /* ref */
     EFFECTS_WORK,        /* a = input */
@@ -33,6 +33,7 @@ typedef struct effects_slice {
 
 typedef struct effects_item {
     effects_kind kind;
+    uint32_t run, previous; /* PUBLISH */
     effects_slice a, b, c, d;
     stet_call_ref ref;
     stet_work_fn *work;

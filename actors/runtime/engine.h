@@ -45,8 +45,11 @@ const stet_service *stet_turn_service(const stet_turn *turn);
 typedef struct stet_turn_mark {
     uint64_t batch;
     size_t items, bytes;
+    uint32_t runs;
 } stet_turn_mark;
 stet_turn_mark stet_turn_mark_of(stet_turn *turn);
+/* What the commit will hold, events included, which are not in the batch yet. */
+size_t stet_turn_bytes(stet_turn *turn);
 void stet_turn_undo(stet_turn *turn, stet_turn_mark mark);
 
 #endif

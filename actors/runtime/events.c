@@ -56,11 +56,75 @@ void stet_events_head_put(stet_turn *turn, stet_str session, const stet_event_he
     stet_turn_row_put(turn, &key);
 }
 
+uint32_t stet_events_open(stet_str value, stet_mp_reader *ret) {
+    *ret = stet_mp_reader_of(value);
+    uint32_t items = stet_mp_read_array(ret);
+    return stet_mp_read_uint(ret) == TURN_ROW_FORMAT && !ret->failed && items > 1 ? items - 1 : 0;
+}
+
+/* The scan's next row; *ret_first 0 when there is none. */
+static stet_code next_row(stet_scan *scan, uint64_t *ret_first, uint32_t *ret_count,
+                          stet_mp_reader *ret_texts, stet_error *e) {
+    stet_str key, value;
+    uint8_t table;
+    char text[STET_KEY_BYTES_MAX];
+    *ret_first = 0;
+    *ret_count = 0;
+    if (!stet_scan_next(scan, &key, &value))
+        return stet_scan_status(scan, e);
+    stet_key_reader r = stet_key_reader_of(key, &table);
+    (void)stet_key_read_str(&r, text, sizeof(text));
+    *ret_first = stet_key_read_u64(&r);
+    *ret_count = stet_events_open(value, ret_texts);
+    return r.failed || *ret_count == 0 ? stet_turn_row_damaged(e, "events") : STET_OK;
+}
+
+static stet_scan *scan_rows(stet_turn *turn, stet_str session, uint64_t from, bool back, stet_error *e) {
+    stet_key prefix = stet_key_of(STET_TABLE_EVENTS);
+    stet_key_str(&prefix, session);
+    stet_key first = stet_events_key(session, from);
+    stet_scan *scan =
+        stet_batch_scan(stet_turn_batch(turn), stet_key_bytes(&prefix), stet_key_bytes(&first), back);
+    if (!scan)
+        (void)stet_error_set(e, STET_BUSY, "no memory for a scan");
+    return scan;
+}
+
+stet_code stet_events_row_before(stet_turn *turn, stet_str session, uint64_t number, uint64_t *ret_first,
+                                 uint32_t *ret_count, stet_error *e) {
+    stet_mp_reader texts;
+    CLEANUP(stet_scan_done) stet_scan *scan = scan_rows(turn, session, number, /* back= */ true, e);
+    return scan ? next_row(scan, ret_first, ret_count, &texts, e) : STET_BUSY;
+}
+
 /* ---- the text ---- */
 
+static void append_text(stet_buf *b, const char *text) {
+    stet_buf_append(b, text, strlen(text));
+}
+
+static void append_uint(stet_buf *b, uint64_t n) {
+    char digits[20];
+    size_t at = sizeof(digits);
+    do
+        digits[--at] = (char)('0' + n % 10);
+    while ((n /= 10) > 0);
+    stet_buf_append(b, digits + at, sizeof(digits) - at);
+}
+
+/* `name` with everything up to the value: ,"kind": */
 static void text_field(stet_buf *b, const char *name, stet_str value) {
-    stet_buf_printf(b, ",\"%s\":", name);
+    append_text(b, name);
     stet_json_quote(b, value);
+}
+
+static void append_progress(stet_buf *b, double progress) {
+    if (progress <= 0 || !isfinite(progress))
+        stet_buf_append_byte(b, '0');
+    else if (progress >= 1)
+        stet_buf_append_byte(b, '1');
+    else
+        stet_buf_printf(b, "%.6g", progress);
 }
 
 static bool reserved(stet_str name) {
@@ -101,70 +165,76 @@ static stet_code extra_fields(stet_buf *b, stet_str extra, stet_error *e) {
 static stet_code event_text(const stet_turn *turn, const stet_event *event, uint64_t number, stet_buf *b,
                             stet_error *e) {
     char id[STET_ID_TEXT_SIZE], at[STET_RFC3339_SIZE];
-    double progress = isfinite(event->progress) ? event->progress : 0;
-    progress = progress < 0 ? 0 : progress > 1 ? 1 : progress;
-    stet_buf_printf(b, "{\"seq\":%llu", (unsigned long long)number);
-    text_field(b, "sessionId", event->session_id);
+    append_text(b, "{\"seq\":");
+    append_uint(b, number);
+    text_field(b, ",\"sessionId\":", event->session_id);
     if (event->project_id.size)
-        text_field(b, "projectId", event->project_id);
+        text_field(b, ",\"projectId\":", event->project_id);
     if (!stet_id_is_zero(event->job_id)) {
         stet_id_text(event->job_id, id);
-        text_field(b, "jobId", stet_str_of(id));
+        text_field(b, ",\"jobId\":", stet_str_of(id));
     }
-    text_field(b, "actor", stet_str_of(turn->service->name));
-    text_field(b, "kind", stet_str_of(event->kind));
-    text_field(b, "status", stet_str_of(event->status));
-    stet_buf_printf(b, ",\"attempt\":%u,\"progress\":%.6g", event->attempt, progress);
-    text_field(b, "message", event->message);
+    text_field(b, ",\"actor\":", stet_str_of(turn->service->name));
+    text_field(b, ",\"kind\":", stet_str_of(event->kind));
+    text_field(b, ",\"status\":", stet_str_of(event->status));
+    append_text(b, ",\"attempt\":");
+    append_uint(b, event->attempt);
+    append_text(b, ",\"progress\":");
+    append_progress(b, event->progress);
+    text_field(b, ",\"message\":", event->message);
     stet_rfc3339_text(turn->wall_ms, at);
-    text_field(b, "at", stet_str_of(at));
+    text_field(b, ",\"at\":", stet_str_of(at));
     stet_code rc = extra_fields(b, event->extra, e);
     stet_buf_append_byte(b, '}');
-    if (rc == STET_OK && !stet_buf_ok(b))
-        rc = stet_error_set(e, STET_TOO_LARGE, "an event may have %d bytes at most", EVENT_TEXT_BYTES_MAX);
     return rc;
 }
 
-static void publish(stet_turn *turn, stet_str session, stet_str text) {
+/* Topic and payload, right into the list of effects. */
+static stet_code publish(stet_turn *turn, const stet_event *event, uint64_t number,
+                         effects_slice *ret_session, stet_error *e) {
+    static const stet_str topic = {"TOOL_PROGRESS/", 14}, payload = {"TOOL_PROGRESS::", 15};
     stet_effects *effects = turn->effects;
-    effects_slice a = {effects->bytes.size, 0}, b;
-    stet_buf_append_str(&effects->bytes, STET_STR("TOOL_PROGRESS/"));
-    stet_buf_append_str(&effects->bytes, session);
-    a.size = effects->bytes.size - a.offset;
-    b = (effects_slice){effects->bytes.size, 0};
-    stet_buf_append_str(&effects->bytes, STET_STR("TOOL_PROGRESS::"));
-    stet_buf_append_str(&effects->bytes, text);
-    b.size = effects->bytes.size - b.offset;
-    if (!stet_buf_ok(&effects->bytes))
+    stet_buf *bytes = &effects->bytes;
+    size_t begin = bytes->size;
+    stet_buf_append_str(bytes, topic);
+    *ret_session = (effects_slice){bytes->size, event->session_id.size};
+    stet_buf_append_str(bytes, event->session_id);
+    effects_slice a = {begin, bytes->size - begin}, b = {bytes->size, 0};
+    stet_buf_append_str(bytes, payload);
+    stet_code rc = event_text(turn, event, number, bytes, e);
+    b.size = bytes->size - b.offset;
+    if (rc == STET_OK && b.size - payload.size > EVENT_TEXT_BYTES_MAX)
+        rc = stet_error_set(e, STET_TOO_LARGE, "an event may have %d bytes at most", EVENT_TEXT_BYTES_MAX);
+    if (rc != STET_OK) {
+        stet_buf_truncate(bytes, begin);
+        return rc;
+    }
+    if (!stet_buf_ok(bytes))
         effects->failed = true;
     effects_item *item = stet_effects_add(effects, EFFECTS_PUBLISH);
     if (item) {
         item->a = a;
         item->b = b;
     }
+    return STET_OK;
 }
 
 stet_code stet_turn_event(stet_turn *turn, const stet_event *event, stet_error *e) {
     stet_event_head head;
+    uint32_t run;
+    effects_slice session;
     ASSERT(event->kind != NULL);
     ASSERT(event->status != NULL);
     if (event->session_id.size == 0 || event->session_id.size > EVENT_SESSION_SIZE_MAX)
         return stet_error_field(e, STET_INVALID, "sessionId", "a session id has 1 to %d bytes",
                                 EVENT_SESSION_SIZE_MAX);
-    stet_code rc = stet_events_head(turn, event->session_id, &head, e);
+    stet_code rc = stet_runs_head(turn, event->session_id, &run, &head, e);
+    if (rc == STET_OK)
+        rc = publish(turn, event, head.last + 1, &session, e);
     if (rc != STET_OK)
         return rc;
-    head.last++;
-    head.newest_ms = turn->wall_ms;
-    stet_buf_clear(&turn->json);
-    turn->json.size_max = EVENT_TEXT_BYTES_MAX;
-    rc = event_text(turn, event, head.last, &turn->json, e);
-    if (rc != STET_OK)
-        return rc;
-    stet_key key = stet_events_key(event->session_id, head.last);
-    stet_batch_put(stet_turn_batch(turn), stet_key_bytes(&key), stet_buf_str(&turn->json));
-    stet_events_head_put(turn, event->session_id, &head);
-    publish(turn, event->session_id, stet_buf_str(&turn->json));
+    if (!turn->effects->failed)
+        stet_runs_add(turn, run, &head, session);
     stet_turn_count(turn, "events", 1);
     return STET_OK;
 }
@@ -174,32 +244,34 @@ stet_code stet_turn_event(stet_turn *turn, const stet_event *event, stet_error *
 /* Writes up to `limit` texts after the number; *ret_last is the number of the last one written. */
 static stet_code page(stet_turn *turn, stet_str session, uint64_t after, uint32_t limit, stet_buf *reply,
                       uint64_t *ret_last, stet_error *e) {
-    stet_key prefix = stet_key_of(STET_TABLE_EVENTS);
-    stet_key_str(&prefix, session);
-    stet_key from = stet_events_key(session, after + 1);
-    size_t mark = stet_mp_open(reply);
-    size_t begin = reply->size;
-    uint32_t count = 0;
-    stet_str key, value;
+    size_t mark = stet_mp_open(reply), begin = reply->size;
+    uint64_t first;
+    uint32_t count = 0, texts;
+    stet_mp_reader r;
+    stet_code rc = stet_events_row_before(turn, session, after + 1, &first, &texts, e);
+    if (rc != STET_OK)
+        return rc;
     CLEANUP(stet_scan_done)
-    stet_scan *scan =
-        stet_batch_scan(stet_turn_batch(turn), stet_key_bytes(&prefix), stet_key_bytes(&from), false);
+    stet_scan *scan = scan_rows(turn, session, first > 0 ? first : after + 1, /* back= */ false, e);
     if (!scan)
-        return stet_error_set(e, STET_BUSY, "no memory for a scan");
-    while (count < limit && stet_scan_next(scan, &key, &value)) {
-        FAULT(catch_up_read);
-        if (count > 0 && reply->size - begin + value.size > EVENTS_PAGE_BYTES)
-            break;
-        uint8_t table;
-        char text[STET_KEY_BYTES_MAX];
-        stet_key_reader r = stet_key_reader_of(key, &table);
-        (void)stet_key_read_str(&r, text, sizeof(text));
-        *ret_last = stet_key_read_u64(&r);
-        stet_mp_str(reply, value);
-        count++;
-    }
+        return STET_BUSY;
+    bool full = false;
+    while (!full && (rc = next_row(scan, &first, &texts, &r, e)) == STET_OK && first > 0)
+        for (uint32_t i = 0; i < texts && !full; i++) {
+            stet_str text = stet_mp_read_str(&r);
+            if (r.failed)
+                return stet_turn_row_damaged(e, "events");
+            if (first + i <= after)
+                continue;
+            full = count == limit || (count > 0 && reply->size - begin + text.size > EVENTS_PAGE_BYTES);
+            if (full)
+                break;
+            *ret_last = first + i;
+            stet_mp_str(reply, text);
+            count++;
+        }
     stet_mp_close_array(reply, mark, count);
-    return stet_scan_status(scan, e);
+    return rc;
 }
 
 stet_code stet_events_read(stet_turn *turn, const void *request, stet_buf *reply, stet_error *e) {

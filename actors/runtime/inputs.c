@@ -41,11 +41,14 @@ static void answer_ack(stet_core *self, const stet_envelope *to, stet_str route,
 static bool run_request(stet_core *self, const stet_envelope *envelope, const stet_route *route,
                         const core_input *in) {
     stet_turn *turn = &self->turn;
+    const stet_command *command = stet_command_find(envelope->command);
+    if (command && command->effect == STET_EFFECT_READ)
+        stet_runs_flush(turn); /* it may read them */
     stet_turn_mark mark = stet_turn_mark_of(turn);
     stet_error error = {0};
     bool alone = core_is_empty(self);
-    stet_code rc =
-        stet_admit_request(&self->admit, turn, envelope, stet_role_from_name(route->role), in->body, &error);
+    stet_code rc = stet_admit_request(&self->admit, turn, command, envelope, stet_role_from_name(route->role),
+                                      in->body, &error);
     if (rc == STET_OK)
         answer(self, STET_KIND_REPLY, envelope, in->route, stet_buf_str(&self->admit.reply));
     if (stet_turn_overflowed(turn)) {

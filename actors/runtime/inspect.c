@@ -77,13 +77,11 @@ static void put_base64(stet_buf *b, stet_str value) {
     free(text);
 }
 
-static void put_value(stet_buf *b, uint8_t table, stet_str value) {
+static void put_value(stet_buf *b, stet_str value) {
     stet_mp_limits limits = {.depth_max = 64, .nodes_max = 1 << 20};
     size_t mark = b->size;
     if (value.size == 0) {
         stet_buf_append_str(b, STET_STR("null"));
-    } else if (table == STET_TABLE_EVENTS) {
-        stet_json_quote(b, value);
     } else if (stet_mp_check(value, limits, NULL) != STET_OK ||
                stet_mp_to_json(value, (stet_json_style){.ids = true, .nested = true}, b, NULL) != STET_OK) {
         stet_buf_truncate(b, mark);
@@ -97,7 +95,7 @@ static bool print_row(const stet_service *service, stet_buf *line, stet_str key,
     stet_buf_append_str(line, STET_STR("{\"key\":"));
     stet_key_json(key, stet_table_name_of(service, table), line);
     stet_buf_append_str(line, STET_STR(",\"value\":"));
-    put_value(line, table, value);
+    put_value(line, value);
     stet_buf_append_str(line, STET_STR("}\n"));
     return stet_buf_ok(line) && fwrite(line->data, 1, line->size, stdout) == line->size;
 }
@@ -192,7 +190,6 @@ int stet_inspect_check(const stet_service *service, const stet_config *config, c
                           .config = config,
                           .store = store,
                           .effects = &effects,
-                          .json = STET_BUF(STET_VALUE_BYTES_MAX),
                           .row = STET_BUF(STET_VALUE_BYTES_MAX)};
         rc = check_pages(&turn, &problems, &error);
         stet_effects_done(&effects);

@@ -43,7 +43,7 @@ static void plan(tick *t, int64_t wall_ms) {
 static bool tick_is_over(tick *t, uint32_t left) {
     if (t->hold)
         return true;
-    if (left > 0 && !t->full && stet_batch_bytes(t->batch) < t->bytes_at_start + TICK_BYTES_MAX)
+    if (left > 0 && !t->full && stet_turn_bytes(t->turn) < t->bytes_at_start + TICK_BYTES_MAX)
         return false;
     plan(t, 0);
     return true;
@@ -167,7 +167,7 @@ static tick tick_of(stet_turn *turn) {
 /* Each queue has limits of its own, so that the first cannot starve the others. */
 static void tick_queue(tick *t, const stet_job_queue *queue) {
     t->queue = queue;
-    t->bytes_at_start = stet_batch_bytes(t->batch);
+    t->bytes_at_start = stet_turn_bytes(t->turn);
     t->starts_left = STARTS_PER_TICK;
     t->due_left = DUE_PER_TICK;
     t->hold = false;
@@ -232,7 +232,7 @@ static stet_code fail_resumed(tick *t, stet_id id, const stet_error *cause, stet
 /* One due row: promote (DELAYED) or resume (RESUME). */
 static stet_code due_one(tick *t, uint8_t table, stet_id id, stet_error *e) {
     stet_turn_mark mark = stet_turn_mark_of(t->turn);
-    bool alone = stet_batch_bytes(t->batch) == 0;
+    bool alone = stet_turn_bytes(t->turn) == 0;
     stet_code rc = table == STET_TABLE_JOBS_DELAYED ? promote(t, id, e) : resume(t, id, e);
     step outcome = step_of(t->turn, rc);
     bool failed = outcome != STEP_OK && step_undo(t, mark, outcome, alone, e);
@@ -385,7 +385,7 @@ static stet_code guard(tick *t, jobs_record *record, bool *ret_ended, stet_error
 
 static stet_code start_one(tick *t, stet_id id, stet_error *e) {
     stet_turn_mark mark = stet_turn_mark_of(t->turn);
-    bool alone = stet_batch_bytes(t->batch) == 0;
+    bool alone = stet_turn_bytes(t->turn) == 0;
     bool ended = false;
     jobs_record record;
     stet_code rc = jobs_record_load(t->batch, t->queue, id, &record, e);

@@ -26,22 +26,39 @@ void stet_duplicates_put(stet_turn *turn, stet_id id, const uint8_t hash[DUPLICA
 NODISCARD
 bool stet_duplicates_decode(stet_str value, stet_duplicate *ret);
 
-/* ---- events: EVENT_HEADS [1, last, newestAtMs, swept up to], EVENTS = the JSON text ---- */
-typedef struct stet_event_head {
-    uint64_t last;
-    int64_t newest_ms;
-    uint64_t swept; /* events up to this number are gone */
-} stet_event_head;
+/* ---- events: EVENT_HEADS [1, last, newestAtMs, swept up to]; EVENTS (session, number of the first text) [1,
+ * text, ...]: those of a session in one commit stand in one row, or a few ---- */
 NODISCARD
 bool stet_events_head_decode(stet_str value, stet_event_head *ret);
-/* All zero when the session has no event. */
+/* All zero when the session has no event. As stored: what waits in a run is not in it. */
 NODISCARD
 stet_code stet_events_head(stet_turn *turn, stet_str session, stet_event_head *ret, stet_error *e);
 void stet_events_head_put(stet_turn *turn, stet_str session, const stet_event_head *head);
 stet_key stet_events_key(stet_str session, uint64_t number);
+/* A row's texts, one after the other with stet_mp_read_str; returns how many, 0 when it cannot be read. */
+uint32_t stet_events_open(stet_str value, stet_mp_reader *ret);
+/* The last row of a session that begins with `number` or before it. *ret_first 0: there is none. */
+NODISCARD
+stet_code stet_events_row_before(stet_turn *turn, stet_str session, uint64_t number, uint64_t *ret_first,
+                                 uint32_t *ret_count, stet_error *e);
 /* Answers <service>.events. */
 NODISCARD
 stet_code stet_events_read(stet_turn *turn, const void *request, stet_buf *reply, stet_error *e);
+
+/* Runs: what was published in this batch and is not in a row yet. Whatever reads those tables flushes first.
+ */
+void stet_runs_init(turn_runs *self);
+void stet_runs_done(turn_runs *self);
+/* The session's last number: of its run, or as stored. */
+NODISCARD
+stet_code stet_runs_head(stet_turn *turn, stet_str session, uint32_t *ret_run, stet_event_head *ret,
+                         stet_error *e);
+/* Takes in the list's last item, an event of that session; run and head: from stet_runs_head. */
+void stet_runs_add(stet_turn *turn, uint32_t run, const stet_event_head *head, effects_slice session);
+/* Before the list is cut to `items`, and down to `count` runs. */
+void stet_runs_cut(stet_turn *turn, size_t items, uint32_t count);
+/* Writes the rows and forgets the runs. Not inside of a message: an undo would not bring the runs back. */
+void stet_runs_flush(stet_turn *turn);
 
 /* ---- timers: TIMERS [1, due, payload], TIMERS_DUE nothing ---- */
 typedef struct stet_timer_row {

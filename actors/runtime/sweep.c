@@ -56,17 +56,27 @@ static stet_code sweep_duplicates(stet_turn *turn, stet_sweep *sweep, bool *ret_
     return STET_OK;
 }
 
-/* Removes up to `room` events of a session that has gone quiet. */
-static void sweep_session(stet_turn *turn, stet_str session, stet_event_head *head, uint32_t *room) {
+/* Removes up to `room` rows of a session that has gone quiet. What is missing or cannot be read is passed
+ * over. */
+static stet_code sweep_session(stet_turn *turn, stet_str session, stet_event_head *head, uint32_t *room,
+                               stet_error *e) {
     while (head->swept<head->last && * room> 0) {
-        head->swept++;
+        stet_key key = stet_events_key(session, head->swept + 1);
+        stet_str value = {NULL, 0};
+        stet_code rc = stet_batch_get(stet_turn_batch(turn), stet_key_bytes(&key), &value, e);
+        if (rc != STET_OK && rc != STET_NOT_FOUND)
+            return rc;
+        stet_mp_reader texts;
+        uint64_t count = rc == STET_OK ? stet_events_open(value, &texts) : 0;
+        if (rc == STET_OK)
+            stet_batch_delete(stet_turn_batch(turn), stet_key_bytes(&key));
+        count = count == 0 ? 1 : count < head->last - head->swept ? count : head->last - head->swept;
+        head->swept += count;
         (*room)--;
-        stet_key key = stet_events_key(session, head->swept);
-        stet_batch_delete(stet_turn_batch(turn), stet_key_bytes(&key));
-        stet_turn_count(turn, "events.swept", 1);
-        FAULT(sweep_events);
+        stet_turn_count(turn, "events.swept", count);
     }
     stet_events_head_put(turn, session, head);
+    return STET_OK;
 }
 
 static stet_code sweep_events(stet_turn *turn, stet_sweep *sweep, bool *ret_end, stet_error *e) {
@@ -89,7 +99,9 @@ static stet_code sweep_events(stet_turn *turn, stet_sweep *sweep, bool *ret_end,
         if (r.failed || !stet_events_head_decode(value, &head))
             return stet_turn_row_damaged(e, "eventHeads");
         if (head.newest_ms < oldest_ms && head.swept < head.last) {
-            sweep_session(turn, session, &head, &room);
+            stet_code rc = sweep_session(turn, session, &head, &room, e);
+            if (rc != STET_OK)
+                return rc;
             if (head.swept < head.last)
                 return STET_OK; /* the cursor still stands before this session */
         }

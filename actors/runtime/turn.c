@@ -1,4 +1,4 @@
-#include "actors/runtime/turn.h"
+#include "actors/runtime/records.h"
 
 #include <stdlib.h>
 
@@ -53,16 +53,23 @@ void stet_turn_wake_jobs(stet_turn *turn) {
 stet_turn_mark stet_turn_mark_of(stet_turn *turn) {
     return (stet_turn_mark){.batch = stet_batch_mark(stet_turn_batch(turn)),
                             .items = turn->effects->count,
-                            .bytes = turn->effects->bytes.size};
+                            .bytes = turn->effects->bytes.size,
+                            .runs = turn->runs.count};
 }
 
 void stet_turn_undo(stet_turn *turn, stet_turn_mark mark) {
     stet_batch_rollback(stet_turn_batch(turn), mark.batch);
+    stet_runs_cut(turn, mark.items, mark.runs);
     stet_effects_cut(turn->effects, mark.items, mark.bytes);
 }
 
+size_t stet_turn_bytes(stet_turn *turn) {
+    return stet_batch_bytes(stet_turn_batch(turn)) + turn->runs.bytes;
+}
+
 bool stet_turn_overflowed(stet_turn *turn) {
-    return turn->effects->failed || stet_batch_failed(stet_turn_batch(turn));
+    return turn->effects->failed || stet_batch_failed(stet_turn_batch(turn)) ||
+           stet_turn_bytes(turn) > STET_BATCH_BYTES_MAX;
 }
 
 /* ---- calls, work, log, counters ---- */

@@ -12,10 +12,38 @@
 
 enum { TURN_COUNTERS_MAX = 128, TURN_ROW_FORMAT = 1 };
 
+/* EVENT_HEADS [1, last, newestAtMs, swept up to] */
+typedef struct stet_event_head {
+    uint64_t last;
+    int64_t newest_ms;
+    uint64_t swept; /* events up to this number are gone */
+} stet_event_head;
+
 typedef struct turn_counter {
     const char *name;
     uint64_t value;
 } turn_counter;
+
+/* The events of one session in the batch under construction, not rows yet: see event_runs.c. */
+typedef struct turn_run {
+    stet_event_head stored; /* the head's row, before them */
+    int64_t newest_ms;
+    uint32_t count;
+    uint32_t item_last; /* in the list of effects; each item names the one before it */
+    effects_slice session;
+    uint32_t next; /* in its bucket; TURN_NO_RUN at the end */
+} turn_run;
+
+enum { TURN_RUN_BUCKETS = 1024 };
+#define TURN_NO_RUN UINT32_MAX
+
+typedef struct turn_runs {
+    turn_run *runs;
+    uint32_t count, capacity;
+    uint32_t events; /* of all runs */
+    size_t bytes;    /* that their rows will have, at most */
+    uint32_t buckets[TURN_RUN_BUCKETS];
+} turn_runs;
 
 struct stet_turn {
     const stet_service *service;
@@ -33,8 +61,8 @@ struct stet_turn {
     stet_role role;
 
     void *send_struct; /* where the body of a send is decoded to be checked */
-    stet_buf json;     /* scratch for event texts */
     stet_buf row;      /* scratch for row values */
+    turn_runs runs;    /* events of this batch */
 
     turn_counter counters[TURN_COUNTERS_MAX];
     size_t counters_count;

@@ -206,8 +206,11 @@ class InspectTest(unittest.TestCase):
                 rows = [json.loads(line) for line in instance.stet("inspect", "drafter").stdout.splitlines()]
                 self.assertIn("jobs", {row["key"][0] for row in rows}, f"stopped: {stopped}")
                 events = instance.stet("inspect", "drafter", "events").stdout.splitlines()
-                self.assertTrue(all(json.loads(line)["key"][0] == "events" for line in events))
-                self.assertGreaterEqual(len(events), 3)
+                rows = [json.loads(line) for line in events]
+                self.assertTrue(all(row["key"][0] == "events" for row in rows))
+                texts = [json.loads(text) for row in rows for text in row["value"][1:]]
+                self.assertGreaterEqual(len(texts), 3)
+                self.assertEqual([text["seq"] for text in texts], list(range(1, len(texts) + 1)))
                 instance.stet("down")
 
 

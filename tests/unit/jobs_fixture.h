@@ -89,6 +89,9 @@ void stet_turn_undo(stet_turn *turn, stet_turn_mark mark) {
     stet_batch_rollback(stet_turn_batch(turn), mark.batch);
     turn->effects = mark.items;
 }
+size_t stet_turn_bytes(stet_turn *turn) {
+    return stet_batch_bytes(stet_turn_batch(turn));
+}
 bool stet_turn_overflowed(stet_turn *turn) {
     return turn->effects > turn->effects_max || stet_batch_failed(stet_turn_batch(turn));
 }

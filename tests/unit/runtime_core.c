@@ -303,6 +303,63 @@ static void catch_up_goes_on_page_by_page_without_a_gap(void **state) {
     rig_free(r);
 }
 
+/* Messages that publish and stay, that publish and fail, and reads between them, in turns of random length:
+ * what was published is what is read, without a gap, from any number on; the check finds nothing; one row a
+ * session and commit. */
+static void events_of_a_turn_stand_in_one_row_and_read_like_single_ones(void **state) {
+    enum { SESSIONS = 5, STEPS = 120 };
+    rig *r = rig_new();
+    (void)state;
+    uint64_t last[SESSIONS] = {0};
+    stet_prng prng = stet_prng_of(5);
+    CLEANUP(stet_buf_done) stet_buf found = STET_BUF(1 << 20);
+    for (uint32_t i = 0; i < STEPS; i++) {
+        char text[160];
+        uint32_t session = (uint32_t)stet_prng_below(&prng, SESSIONS);
+        uint64_t what = stet_prng_below(&prng, 10);
+        if (what == 9) {
+            uint64_t after = stet_prng_below(&prng, last[session] + 1);
+            stet_mp_reader read;
+            (void)snprintf(text, sizeof(text), "{\"sessionId\":\"p%u\",\"afterSeq\":%u}", session,
+                           (unsigned)after);
+            rig_request(r, 1 + i, "drafter.events", text);
+            rig_round(r);
+            assert_true(stet_mp_find(rig_body(r, rig_answer(r, 1 + i)), "events", &read));
+            assert_int_equal(stet_mp_read_array(&read), last[session] - after);
+            for (uint64_t n = after + 1; n <= last[session]; n++) {
+                stet_str event = stet_mp_read_str(&read);
+                (void)snprintf(text, sizeof(text), "{\"seq\":%u,\"sessionId\":\"p%u\",", (unsigned)n,
+                               session);
+                assert_true(event.size > strlen(text) && memcmp(event.data, text, strlen(text)) == 0);
+            }
+        } else {
+            (void)snprintf(text, sizeof(text),
+                           "{\"projectId\":\"p%u\",\"baseVersion\":0,\"markdown\":\"%s\"}", session,
+                           what < 6 ? "event" : "everything, then fail");
+            rig_request(r, 1 + i, "drafter.document.put", text);
+            last[session] += what < 6 ? 1 : 0;
+            if (what % 3 == 0)
+                rig_round(r);
+        }
+        if (r->sent_count > RIG_SENT_MAX / 2)
+            rig_forget(r);
+    }
+    rig_round(r);
+    rig_forget(r);
+    assert_int_equal(rig_check(r, &found), 0);
+    rig_crash(r);
+    for (uint32_t i = 0; i < 20; i++)
+        rig_request(r, 1000 + i, "drafter.document.put", put_with(i % 2 ? "event" : "everything, then fail"));
+    rig_round(r);
+    uint64_t rows = rig_counter(r, "rows");
+    rig_forget(r);
+    rig_request(r, 1100, "drafter.document.put", put_with("event"));
+    rig_round(r);
+    /* The event's row and its session's head, two rows of the handler, the answer. */
+    assert_int_equal(rig_counter(r, "rows") - rows, 5);
+    rig_free(r);
+}
+
 static void numbers_of_swept_events_are_not_given_again(void **state) {
     rig *r = rig_new();
     (void)state;
@@ -524,6 +581,7 @@ int main(void) {
         cmocka_unit_test(the_turn_is_full_after_the_set_number_of_messages),
         cmocka_unit_test(events_are_numbered_per_session_and_stored_as_published),
         cmocka_unit_test(catch_up_goes_on_page_by_page_without_a_gap),
+        cmocka_unit_test(events_of_a_turn_stand_in_one_row_and_read_like_single_ones),
         cmocka_unit_test(numbers_of_swept_events_are_not_given_again),
         cmocka_unit_test(answers_are_forgotten_after_the_set_time_and_not_before),
         cmocka_unit_test(a_timer_fires_once_also_when_the_process_dies_meanwhile),

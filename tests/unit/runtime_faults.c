@@ -139,6 +139,7 @@ static void with_rows(rig *r) {
         (void)snprintf(text, sizeof(text), "{\"projectId\":\"p1\",\"baseVersion\":0,\"markdown\":\"%s\"}",
                        all[i]);
         rig_request(r, i, "drafter.document.put", text);
+        rig_round(r); /* a row an event: the events of one commit stand in one */
     }
     rig_send(r, 1, "drafter.document.put", "{\"projectId\":\"p1\",\"baseVersion\":0,\"markdown\":\"\"}");
     rig_round(r);
