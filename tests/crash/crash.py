@@ -1,15 +1,11 @@
-"""crash - SIGKILL hits broker and drafter at random while clients submit and the model answers slowly; then the checker
-decides whether a promise was broken.
+"""crash - clients that go on through every fault, and what they saw of it as a history for the checker.
 
-Usage: crash.py [--seed N] [--kills N] [--projects N]
-Prints one summary line with what was done and how often. Exit 0: no violation.
+Used by chaos.py (kills at random), by the load tests and by whatever else disturbs an instance under load.
 """
 
-import argparse
 import json
 import os
 import random
-import signal
 import subprocess
 import sys
 import threading
@@ -17,13 +13,13 @@ import time
 import uuid
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "lab"))
-import checker  # noqa: E402
-from lab import BIN, Client, Instance, NoAnswer, Refused, wait_until  # noqa: E402
+from lab import BIN, Client, NoAnswer, Refused, wait_until  # noqa: E402
 import msgpack  # noqa: E402
 import zmq  # noqa: E402
 
 CONFIG = """
 supervisor
+    actors = "drafter,probe"
     restartMax = 300ms
 drafter
     jobBackoff = 100ms
@@ -82,6 +78,110 @@ class Submitter(threading.Thread):
                 raise
 
 
+class Writer(threading.Thread):
+    """Counts up under keys of its own with probe.put. What is put under a counter's key is acknowledged before the next number
+    is; under the other keys several numbers are put at once, and read back."""
+
+    def __init__(self, endpoint, name, seed, stop, pause=0.02):
+        super().__init__(name=name, daemon=True)
+        self.endpoint, self.stop, self.pause = endpoint, stop, pause
+        self.random = random.Random(seed)
+        self.writes = {f"{name}-k{i}": {"sent": 0, "acked": 0} for i in range(4)}
+        self.heads = {f"{name}-b{i}": 0 for i in range(2)}
+        self.bursts, self.resent, self.latency, self.error = [], 0, [], None
+
+    def run(self):
+        try:
+            client = Client(self.endpoint, zmq.Context())
+            while not self.stop.is_set():
+                if self.random.random() < 0.2:
+                    self.burst(client, self.random.choice(list(self.heads)))
+                else:
+                    self.count(client, self.random.choice(list(self.writes)))
+                self.stop.wait(self.random.uniform(0, self.pause))
+        except BaseException as error:  # told to the main thread, which fails the test
+            self.error = error
+
+    def count(self, client, key):
+        write = self.writes[key]
+        write["sent"] += 1
+        began = time.monotonic()
+        self.resent += self.put(client, key, [write["sent"]])
+        self.latency.append((began, time.monotonic() - began))
+        write["acked"] = write["sent"]
+
+    def burst(self, client, key):
+        numbers = [self.heads[key] + 1 + i for i in range(self.random.randint(2, 5))]
+        self.heads[key] = numbers[-1]
+        resent = self.put(client, key, numbers)
+        self.resent += resent
+        value = client.ask("probe.get", {"key": key}, seconds=120)["value"]
+        self.bursts.append({"key": key, "sent": numbers, "resent": resent > 0, "value": value})
+
+    def put(self, client, key, numbers):
+        """Puts all, one behind the other, until all are acknowledged; returns how many copies were sent beyond the first."""
+        waiting = {uuid.uuid4(): {"key": key, "value": number} for number in numbers}
+        copies, end = 0, time.monotonic() + 120
+        while waiting:
+            if time.monotonic() > end:
+                raise NoAnswer(f"{key}: {len(waiting)} puts without an answer in 120 s")
+            for request_id, body in waiting.items():
+                client.send("probe.put", body, request_id)
+                copies += 1
+            self.collect(client, waiting)
+        return copies - len(numbers)
+
+    @staticmethod
+    def collect(client, waiting):
+        """Takes answers until each copy has one, or a second has passed; what was acknowledged is no longer waited for."""
+        open_, until = {request_id.bytes: request_id for request_id in waiting}, time.monotonic() + 1.0
+        while open_ and time.monotonic() < until:
+            answer = client.receive(50)
+            if answer is None or answer[0].get("id") not in open_:
+                continue
+            request_id = open_.pop(answer[0]["id"])
+            if answer[0]["kind"] == "reply":
+                waiting.pop(request_id)
+                continue
+            refusal = msgpack.unpackb(answer[1])
+            if refusal["code"] not in ("busy", "unavailable", "timeout"):
+                raise Refused(refusal)
+            time.sleep(min(refusal.get("retryAfterMs", 50), 300) / 1000)
+
+
+class Reader(threading.Thread):
+    """Reads the counters of all writers again and again, with what was acknowledged before and sent after each read."""
+
+    def __init__(self, endpoint, writers, seed, stop, pause=0.03):
+        super().__init__(daemon=True)
+        self.endpoint, self.stop, self.pause = endpoint, stop, pause
+        self.random = random.Random(seed)
+        self.counters = [(key, write) for writer in writers for key, write in writer.writes.items()]
+        self.reads, self.error = [], None
+
+    def run(self):
+        try:
+            client = Client(self.endpoint, zmq.Context())
+            while not self.stop.is_set():
+                key, write = self.random.choice(self.counters)
+                acked = write["acked"]
+                value = value_of(client, key)
+                self.reads.append({"key": key, "acked": acked, "value": value, "sent": write["sent"]})
+                self.stop.wait(self.random.uniform(0, self.pause))
+        except BaseException as error:  # told to the main thread, which fails the test
+            self.error = error
+
+
+def value_of(client, key):
+    """The number under a key, 0 for nothing."""
+    try:
+        return client.ask("probe.get", {"key": key}, seconds=120)["value"]
+    except Refused as refusal:
+        if refusal.code != "not_found":
+            raise
+        return 0
+
+
 class Listener(threading.Thread):
     """Hears every event on the PUB socket; some are lost while the broker is dead, which is allowed."""
 
@@ -120,17 +220,6 @@ class Follower:
     def end(self):
         self.process.terminate()
         self.process.wait(30)
-
-
-def kill_at_random(instance, rng, kills):
-    hits = {"broker": 0, "drafter": 0}
-    while sum(hits.values()) < kills:
-        for victim in list(hits) if rng.random() < 0.2 else [rng.choice(list(hits))]:
-            if instance.kill(victim, signal.SIGKILL):
-                hits[victim] += 1
-        # The length of a phase of load: from "still recovering" to "long back".
-        time.sleep(rng.choice([0.05, 0.3, 0.7, 1.2, 2.0]))
-    return hits
 
 
 def pages(client, command, body, field):
@@ -193,56 +282,66 @@ def nothing_waits(client, projects):
     return True
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--kills", type=int, default=24)
-    parser.add_argument("--projects", type=int, default=4)
-    options = parser.parse_args()
-    rng = random.Random(options.seed)
+class Traffic:
+    """All of the clients at once, on one instance: some projects with drafts and edits, some writers of values, a reader of
+    them, a listener, two subscribers from the first event on."""
 
-    with Instance(config=CONFIG) as instance:
-        instance.http("POST", "/sandbox/pace", {"delayMs": 40, "tokenDelayMs": 5})
-        stop = threading.Event()
-        listener = Listener(instance.endpoint("events"), stop)
-        listener.start()
+    def __init__(self, instance, seed, projects=4, writers=3, pause=0.02):
+        self.instance, self.stop = instance, threading.Event()
         front = instance.endpoint("front")
-        submitters = [Submitter(front, f"p{i}", options.seed * 1000 + i, stop) for i in range(options.projects)]
-        followers = {session: Follower(instance, session) for session in ("p0-s1", "p1-s0")}
-        for submitter in submitters:
-            submitter.start()
-        hits = kill_at_random(instance, rng, options.kills)
-        stop.set()
-        for submitter in submitters:
-            submitter.join(120)
-            if submitter.error or submitter.is_alive():
-                raise AssertionError(f"{submitter.project} failed: {submitter.error!r}")
+        self.client = Client(front)
+        self.listener = Listener(instance.endpoint("events"), self.stop)
+        self.submitters = [Submitter(front, f"p{i}", seed * 1000 + i, self.stop) for i in range(projects)]
+        self.writers = [Writer(front, f"w{i}", seed * 1000 + 100 + i, self.stop, pause) for i in range(writers)]
+        self.reader = Reader(front, self.writers, seed * 1000 + 200, self.stop)
+        self.followers = {session: Follower(instance, session) for session in ("p0-s1", "p1-s0")}
+        self.threads = [*self.submitters, *self.writers, self.reader]
 
-        client = Client(front)
-        wait_until(lambda: nothing_waits(client, [s.project for s in submitters]), 180, "every job ends")
-        history = gather(client, submitters, listener, followers)
-        found = checker.check(history)
-        for follower in followers.values():
+    def start(self):
+        self.listener.start()
+        for thread in self.threads:
+            thread.start()
+
+    def check_alive(self):
+        """A client that gave up fails the test at once."""
+        for thread in self.threads:
+            if thread.error:
+                raise AssertionError(f"{thread.name} failed: {thread.error!r}")
+
+    def finish(self):
+        """Ends the clients and waits until the instance has done all that was asked; returns the history."""
+        self.stop.set()
+        for thread in self.threads:
+            thread.join(180)
+            if thread.is_alive():
+                raise AssertionError(f"{thread.name} does not end")
+        self.check_alive()
+        wait_until(lambda: nothing_waits(self.client, [s.project for s in self.submitters]), 300, "every job ends")
+        history = gather(self.client, self.submitters, self.listener, self.followers)
+        for follower in self.followers.values():
             follower.end()
+        history["writes"] = {key: {**write, "last": value_of(self.client, key)}
+                             for writer in self.writers for key, write in writer.writes.items()}
+        history["reads"] = self.reader.reads
+        history["bursts"] = [burst for writer in self.writers for burst in writer.bursts]
+        history["problems"] += pages(self.client, "probe.check", {"limit": 10000}, "problems")
+        return history
 
-    outcomes = [r["outcome"] for r in history["submits"]]
-    states = [job["status"] for job in history["jobs"].values() if job]
-    print(json.dumps({
-        "seed": options.seed, "kills": hits, "submits": {o: outcomes.count(o) for o in set(outcomes)},
-        "repeats": sum(len(r["replies"]) > 1 for r in history["submits"]),
-        "jobs": {s: states.count(s) for s in set(states)},
-        "interrupted": sum(a.get("outcome") == "interrupted" for j in history["jobs"].values() if j for a in j["attempts"]),
-        "events": sum(len(e) for e in history["events"].values()),
-        "heard": sum(len(h) for h in history["live"].values()),
-        "followed": sum(len(f) for f in history["followed"].values()),
-        "puts": sum(history["puts"].values()), "violations": len(found)}))
-    for text in found:
-        print("VIOLATION", text)
-    if outcomes.count("ok") < options.kills // 4:
-        print("too few requests were acknowledged for the run to mean anything")
-        return 1
-    return 1 if found else 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    def summary(self, history):
+        """What was done, in numbers, for the line that a program prints at its end."""
+        outcomes = [r["outcome"] for r in history["submits"]]
+        states = [job["status"] for job in history["jobs"].values() if job]
+        return {
+            "submits": {o: outcomes.count(o) for o in sorted(set(outcomes))},
+            "repeats": sum(len(r["replies"]) > 1 for r in history["submits"]),
+            "jobs": {s: states.count(s) for s in sorted(set(states))},
+            "interrupted": sum(a.get("outcome") == "interrupted" for j in history["jobs"].values() if j for a in j["attempts"]),
+            "events": sum(len(e) for e in history["events"].values()),
+            "heard": sum(len(h) for h in history["live"].values()),
+            "followed": sum(len(f) for f in history["followed"].values()),
+            "edits": sum(history["puts"].values()),
+            "puts": sum(w["acked"] for w in history["writes"].values()) + sum(len(b["sent"]) for b in history["bursts"]),
+            "resent": sum(w.resent for w in self.writers),
+            "reads": len(history["reads"]), "bursts": len(history["bursts"]),
+            "burstsOfFirstCopies": sum(not b["resent"] for b in history["bursts"]),
+        }

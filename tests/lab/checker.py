@@ -9,7 +9,12 @@ A history is a plain dictionary, so that a test can write a bad one by hand:
   events     {session: [json text, ...]}      as read from drafter.events, from the first
   live       {session: {seq: json text}}      as heard on the event socket
   followed   {session: [json text, ...]}      what libstet's subscriber handed out (`stet watch`)
-  problems   [...]                            of drafter.check
+  problems   [...]                            of drafter.check and probe.check
+and, when there were writers of probe values, each key with one writer that counts up and waits for each answer:
+  writes     {key: {sent, acked, last}}       highest number sent and acknowledged; last: what is there in the end, 0 for nothing
+  reads      [{key, acked, value, sent}, ...] by others meanwhile, in order; acked: before the read, sent: after it
+  bursts     [{key, sent: [number, ...], resent, value}, ...]   put one after the other without waiting, all acknowledged in
+                                              the end; resent: some only as a further copy; value: read after that
 """
 
 import json
@@ -134,10 +139,44 @@ def events_tell_the_life_of_a_job(history):
             yield f"job {job_id} is {job['status']}, its events say {statuses}"
 
 
+def acknowledged_put_is_there(history):
+    for key, write in history.get("writes", {}).items():
+        if write["last"] < write["acked"]:
+            yield f"key {key}: {write['acked']} was acknowledged, {write['last']} is there"
+    for read in history.get("reads", []):
+        if read["value"] < read["acked"]:
+            yield f"key {read['key']}: {read['acked']} was acknowledged before {read['value']} was read"
+
+
+def only_what_was_put_is_there(history):
+    for key, write in history.get("writes", {}).items():
+        if write["last"] > write["sent"]:
+            yield f"key {key}: {write['last']} is there, at most {write['sent']} was sent"
+    for read in history.get("reads", []):
+        if read["value"] > read["sent"]:
+            yield f"key {read['key']}: {read['value']} was read when at most {read['sent']} had been sent"
+    for burst in history.get("bursts", []):
+        if burst["value"] not in burst["sent"]:
+            yield f"key {burst['key']}: {burst['sent']} were acknowledged, {burst['value']} is there"
+
+
+def puts_of_a_key_in_order(history):
+    seen = {}
+    for read in history.get("reads", []):
+        before = seen.get(read["key"], 0)
+        if read["value"] < before:
+            yield f"key {read['key']}: {read['value']} was read after {before}"
+        seen[read["key"]] = max(before, read["value"])
+    for burst in history.get("bursts", []):
+        if not burst["resent"] and burst["value"] != burst["sent"][-1]:
+            yield f"key {burst['key']}: {burst['sent']} were sent in this order, {burst['value']} was the last applied"
+
+
 def indexes_are_clean(history):
     for problem in history["problems"]:
         yield str(problem)
 
 
 RULES = (acknowledged_is_there, one_job_per_request, same_answer_to_a_repeat, one_final_state, one_version_per_done_job,
-         attempts_never_overlap, events_without_gap, heard_equals_stored, followed_once_and_in_order, events_tell_the_life_of_a_job, indexes_are_clean)
+         attempts_never_overlap, events_without_gap, heard_equals_stored, followed_once_and_in_order, events_tell_the_life_of_a_job,
+         acknowledged_put_is_there, only_what_was_put_is_there, puts_of_a_key_in_order, indexes_are_clean)

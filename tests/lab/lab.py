@@ -125,7 +125,32 @@ class Instance:
         self.stet("down", check=False)
         if kind is not None:
             self.print_logs()
+        left = self.end_what_is_left()
         shutil.rmtree(self.data, ignore_errors=True)
+        if kind is None and left:
+            raise AssertionError(f"processes were left behind: {left}")
+
+    def is_ours(self, pid):
+        """Whether a process belongs to this instance: all of them are told its data directory. Numbers are used again."""
+        try:
+            with open(f"/proc/{pid}/environ", "rb") as file:
+                return b"STET_DATA=" + os.fsencode(self.data) in file.read().split(b"\0")
+        except OSError:
+            return False
+
+    def end_what_is_left(self):
+        """Kills what still runs after `down`, so that a test that failed leaves nothing behind; returns the command lines."""
+        left = []
+        for pid in filter(str.isdigit, os.listdir("/proc")):
+            if not self.is_ours(pid):
+                continue
+            try:
+                with open(f"/proc/{pid}/cmdline", encoding="utf-8", errors="replace") as file:
+                    left.append(file.read().replace("\0", " ").strip())
+                os.kill(int(pid), signal.SIGKILL)
+            except (OSError, ProcessLookupError):
+                pass  # it has just ended
+        return left
 
     def stet(self, *arguments, check=True, text=None):
         done = subprocess.run([os.path.join(BIN, "stet"), *arguments], env=self.environment, input=text,
@@ -154,29 +179,38 @@ class Instance:
 
     def pid(self, name):
         """pid of a running process of the instance, or None; from the supervisor's file, which needs no broker."""
-        with open(os.path.join(self.data, "run", "supervisor.json"), encoding="utf-8") as file:
-            processes = json.load(file)["processes"]
-        return next((process["pid"] or None for process in processes if process["name"] == name), None)
+        try:
+            with open(os.path.join(self.data, "run", "supervisor.json"), encoding="utf-8") as file:
+                state = json.load(file)
+        except FileNotFoundError:
+            return None
+        if name == "supervisor":
+            return state["pid"]
+        return next((process["pid"] or None for process in state["processes"] if process["name"] == name), None)
 
     def kill(self, name, sig=signal.SIGKILL):
         """Signals one process of this instance; returns its pid, or None when it was not there."""
         pid = self.pid(name)
-        if pid is None:
-            return None
+        return pid if pid is not None and self.signal(pid, sig) else None
+
+    def signal(self, pid, sig):
+        """False when the process is gone."""
+        if not self.is_ours(pid):
+            return False
         try:
             os.kill(pid, sig)
         except ProcessLookupError:
-            return None
-        return pid
+            return False
+        return True
 
-    def http(self, method, path, body=None):
+    def http(self, method, path, body=None, seconds=30):
         """Talks to the sandbox."""
         with open(os.path.join(self.data, "run", "sandbox.port"), encoding="ascii") as file:
             port = int(file.read())
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(f"http://127.0.0.1:{port}{path}", data=data, method=method,
                                          headers={"Content-Type": "application/json"})
-        with urllib.request.urlopen(request, timeout=30) as answer:
+        with urllib.request.urlopen(request, timeout=seconds) as answer:
             text = answer.read()
         return json.loads(text) if text else None
 

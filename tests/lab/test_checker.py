@@ -27,6 +27,9 @@ GOOD = {
     "events": {"s": [event(1, "queued"), event(2, "active"), event(3, "progress"), event(4, "done")]},
     "live": {"s": {2: event(2, "active")}},
     "followed": {"s": [event(1, "queued"), event(2, "active"), event(3, "progress"), event(4, "done")]},
+    "writes": {"k": {"sent": 4, "acked": 3, "last": 3}, "none": {"sent": 1, "acked": 0, "last": 0}},
+    "reads": [{"key": "k", "acked": 1, "value": 1, "sent": 2}, {"key": "k", "acked": 1, "value": 2, "sent": 2}],
+    "bursts": [{"key": "b", "sent": [1, 2, 3], "resent": False, "value": 3}, {"key": "b", "sent": [4, 5], "resent": True, "value": 4}],
     "problems": [],
 }
 
@@ -48,8 +51,19 @@ BAD = {
     "heard_equals_stored": lambda h: h["live"]["s"].update({3: event(3, "other")}),
     "followed_once_and_in_order": lambda h: h["followed"]["s"].insert(1, event(1, "queued")),
     "events_tell_the_life_of_a_job": lambda h: h["events"]["s"].append(event(5, "done")),
+    "acknowledged_put_is_there": lambda h: h["writes"]["k"].update(last=2),
+    "only_what_was_put_is_there": lambda h: h["writes"]["none"].update(last=2),
+    "puts_of_a_key_in_order": lambda h: h["reads"].append({"key": "k", "acked": 1, "value": 1, "sent": 3}),
     "indexes_are_clean": lambda h: h["problems"].append("jobsReady"),
 }
+
+# Further faults of the rules that keep several promises.
+BAD_TOO = [
+    ("acknowledged_put_is_there", lambda h: h["reads"][1].update(acked=3, sent=3)),
+    ("only_what_was_put_is_there", lambda h: h["reads"][1].update(value=3)),
+    ("only_what_was_put_is_there", lambda h: h["bursts"][1].update(value=3)),
+    ("puts_of_a_key_in_order", lambda h: h["bursts"][0].update(value=2)),
+]
 
 
 class CheckerTest(unittest.TestCase):
@@ -60,7 +74,7 @@ class CheckerTest(unittest.TestCase):
         self.assertEqual(sorted(BAD), sorted(rule.__name__ for rule in checker.RULES))
 
     def test_each_bad_history_is_refused_by_its_rule(self):
-        for name, change in BAD.items():
+        for name, change in list(BAD.items()) + BAD_TOO:
             with self.subTest(name):
                 found = checker.check(spoil(change))
                 self.assertTrue(any(text.startswith(name + ":") for text in found), found)
