@@ -5,6 +5,7 @@
  * and forgotten; the client resends with the same id when it comes back. */
 #include "broker/internal.h"
 #include "proto/base/fault.h"
+#include "proto/base/plant.h"
 
 void broker_frame_free(broker_core *self, broker_frame frame) {
     if (frame.handle != NULL)
@@ -109,7 +110,8 @@ static void reclaim(broker_core *self, uint32_t index) {
 void broker_expired(broker_core *self, uint32_t index) {
     broker_ticket *ticket = broker_ticket_at(self, index);
     if (ticket->answered) {
-        reclaim(self, index);
+        if (!PLANT(credit_lost))
+            reclaim(self, index);
         return;
     }
     broker_count(self, BROKER_COUNT_TIMEOUTS);

@@ -3,11 +3,15 @@
 
 #include "actors/runtime/builtin.h"
 #include "actors/runtime/records.h"
+#include "proto/base/plant.h"
 
 #include <stdlib.h>
 
 stet_code stet_admit_init(stet_admit *self, const stet_service *service, stet_error *e) {
     *self = (stet_admit){.reply = STET_BUF(STET_BODY_BYTES_MAX)};
+#ifdef STET_PLANTS
+    self->late_reply = (stet_buf)STET_BUF(STET_BODY_BYTES_MAX);
+#endif
     self->request = calloc(1, stet_turn_struct_size_max());
     if (!self->request)
         return stet_error_set(e, STET_UNAVAILABLE, "no memory");
@@ -28,6 +32,9 @@ void stet_admit_done(stet_admit *self) {
     free(self->request);
     self->request = NULL;
     stet_buf_done(&self->reply);
+#ifdef STET_PLANTS
+    stet_buf_done(&self->late_reply);
+#endif
 }
 
 /* The checks that need no store. Decodes the body. */
@@ -71,7 +78,7 @@ static stet_code run(stet_admit *self, stet_turn *turn, const stet_command *comm
  */
 static stet_code repeated(stet_admit *self, stet_turn *turn, const stet_duplicate *known, const uint8_t *hash,
                           stet_error *e) {
-    if (memcmp(known->hash, hash, DUPLICATES_HASH_BYTES) != 0) {
+    if (!PLANT(duplicate_any_body) && memcmp(known->hash, hash, DUPLICATES_HASH_BYTES) != 0) {
         stet_turn_count(turn, "requests.conflicts", 1);
         return stet_error_field(e, STET_CONFLICT, "id",
                                 "this id was used for another request; use a new one");
@@ -81,6 +88,23 @@ static stet_code repeated(stet_admit *self, stet_turn *turn, const stet_duplicat
     stet_buf_clear(&self->reply);
     stet_buf_append_str(&self->reply, known->answer);
     return stet_buf_ok(&self->reply) ? STET_OK : stet_error_set(e, STET_BUSY, "no memory for the answer");
+}
+
+static void remember(stet_admit *self, stet_turn *turn, const uint8_t *hash) {
+#ifdef STET_PLANTS
+    if (PLANT(duplicate_late)) {
+        if (self->late)
+            stet_duplicates_put(turn, self->late_id, self->late_hash, stet_buf_str(&self->late_reply));
+        self->late = true;
+        self->late_id = turn->request_id;
+        memcpy(self->late_hash, hash, sizeof(self->late_hash));
+        stet_buf_clear(&self->late_reply);
+        stet_buf_append_str(&self->late_reply, stet_buf_str(&self->reply));
+        return;
+    }
+#endif
+    if (!PLANT(duplicate_forgotten))
+        stet_duplicates_put(turn, turn->request_id, hash, stet_buf_str(&self->reply));
 }
 
 static stet_code run_write(stet_admit *self, stet_turn *turn, const stet_command *command, stet_str body,
@@ -99,7 +123,7 @@ static stet_code run_write(stet_admit *self, stet_turn *turn, const stet_command
     if (rc == STET_OK)
         rc = run(self, turn, command, e);
     if (rc == STET_OK)
-        stet_duplicates_put(turn, turn->request_id, hash, stet_buf_str(&self->reply));
+        remember(self, turn, hash);
     return rc;
 }
 

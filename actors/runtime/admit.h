@@ -11,6 +11,12 @@ typedef struct stet_admit {
     stet_handler_fn *handlers[STET_CMD_COUNT];
     void *request; /* the decoded body */
     stet_buf reply;
+#ifdef STET_PLANTS
+    bool late; /* the record of the last answer, not yet written */
+    stet_id late_id;
+    uint8_t late_hash[16];
+    stet_buf late_reply;
+#endif
 } stet_admit;
 
 NODISCARD

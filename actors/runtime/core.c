@@ -13,6 +13,7 @@
  */
 #include "actors/runtime/core_state.h"
 #include "proto/base/fault.h"
+#include "proto/base/plant.h"
 
 #include <sodium.h>
 #include <stdlib.h>
@@ -95,6 +96,10 @@ static void begin_commit(stet_core *self) {
     stet_runs_flush(turn);
     uint64_t rows = stet_batch_count(stet_turn_batch(turn));
     FAULT(batch_built);
+    for (size_t i = 0; PLANT(event_before_commit) && i < turn->effects->count; i++) {
+        if (turn->effects->items[i].kind == EFFECTS_PUBLISH)
+            (void)stet_effects_release(turn->effects, i, &self->edge);
+    }
     stet_code rc = stet_batch_commit(stet_turn_batch(turn), turn->wall_ms, &self->ticket, &error);
     if (rc != STET_OK) {
         core_fatal(self, STET_EXIT_STORE, &error);
@@ -105,6 +110,8 @@ static void begin_commit(stet_core *self) {
     self->in_flight = turn->effects;
     turn->effects = other_list(self, turn->effects);
     self->messages = 0;
+    if (PLANT(ack_before_commit))
+        release(self, self->in_flight);
 }
 
 /* True when nothing is left under construction. */
@@ -118,6 +125,8 @@ static bool seal(stet_core *self) {
         begin_commit(self);
         return have_batch(self);
     }
+    if (PLANT(read_before_commit))
+        release(self, turn->effects);
     if (self->in_flight && !stet_effects_join(self->in_flight, turn->effects))
         return false; /* no room: they wait for the commit in their own list */
     if (!self->in_flight)
@@ -138,7 +147,7 @@ void stet_core_complete(stet_core *self) {
         return;
     ASSERT(self->in_flight != NULL);
     ASSERT(completion.ticket == self->ticket);
-    if (completion.result != STET_COMMIT_OK) {
+    if (completion.result != STET_COMMIT_OK && !PLANT(commit_error_ignored)) {
         core_fatal(self, completion.result == STET_COMMIT_FENCED ? STET_EXIT_FENCED : STET_EXIT_STORE,
                    &completion.error);
         return;

@@ -10,6 +10,7 @@
  * beginning, so that what was taken in always fits. Undo cuts the list of effects and, item by item, the
  * runs. */
 #include "actors/runtime/records.h"
+#include "proto/base/plant.h"
 
 #include <stdlib.h>
 #include <xxhash.h>
@@ -162,7 +163,8 @@ static void write_run(stet_turn *turn, const turn_run *run) {
         left -= count;
     }
     stet_event_head head = {.last = number - 1, .newest_ms = run->newest_ms, .swept = run->stored.swept};
-    stet_events_head_put(turn, session, &head);
+    if (!PLANT(event_number_reused) || head.last % 8 != 0)
+        stet_events_head_put(turn, session, &head);
 }
 
 void stet_runs_flush(stet_turn *turn) {

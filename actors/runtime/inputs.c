@@ -1,6 +1,7 @@
 /* What a turn is fed with: messages of the broker, results of calls and of work. Each is one unit of undo. */
 #include "actors/runtime/core_state.h"
 #include "proto/base/fault.h"
+#include "proto/base/plant.h"
 
 #include <stdlib.h>
 
@@ -59,7 +60,8 @@ static bool run_request(stet_core *self, const stet_envelope *envelope, const st
                             "this needs more than one commit may hold; ask for less at once");
     }
     if (rc != STET_OK) {
-        stet_turn_undo(turn, mark);
+        if (!PLANT(refused_kept))
+            stet_turn_undo(turn, mark);
         answer_error(self, envelope, in->route, &error);
         stet_turn_count(turn, "requests.refused", 1);
     }
@@ -94,7 +96,8 @@ static bool apply_send(stet_core *self, const stet_envelope *envelope, const cor
     bool alone = core_is_empty(self);
     stet_code rc = stet_admit_send(&self->admit, turn, envelope, in->body, &error);
     if (rc == STET_OK) {
-        stet_inbox_mark_put(turn, envelope, envelope->sequence);
+        if (!PLANT(inbox_mark_forgotten) || envelope->sequence % 8 != 0)
+            stet_inbox_mark_put(turn, envelope, envelope->sequence);
         answer_ack(self, envelope, in->route, envelope->sequence);
         stet_turn_count(turn, "inbox.applied", 1);
         FAULT(inbox_apply_after);
@@ -129,7 +132,7 @@ static bool run_send(stet_core *self, const stet_envelope *envelope, const core_
     if (rc != STET_OK) {
         error.code = STET_UNAVAILABLE; /* the sender keeps it and asks again */
         answer_error(self, envelope, in->route, &error);
-    } else if (envelope->sequence == mark + 1) {
+    } else if (envelope->sequence == mark + 1 || (PLANT(inbox_gap_applied) && envelope->sequence > mark)) {
         return apply_send(self, envelope, in);
     } else {
         /* Applied before, or one before it is missing: say how far we are. */

@@ -1,4 +1,5 @@
 #include "actors/runtime/jobs_index.h"
+#include "proto/base/plant.h"
 
 /* Everything one move works on. */
 typedef struct move {
@@ -29,6 +30,8 @@ static bool before(uint32_t level_a, uint64_t order_a, uint32_t level_b, uint64_
 }
 
 static bool key_is_busy(const move *m) {
+    if (PLANT(key_not_exclusive))
+        return false;
     return m->queue->key_concurrency != 0 && m->k.counts[STET_JOB_ACTIVE] >= m->queue->key_concurrency;
 }
 

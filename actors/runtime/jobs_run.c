@@ -5,6 +5,7 @@
  */
 #include "actors/runtime/jobs_change.h"
 #include "proto/base/fault.h"
+#include "proto/base/plant.h"
 
 enum {
     STARTS_PER_TICK = 256,
@@ -179,7 +180,7 @@ stet_code stet_jobs_recover(stet_turn *turn, const stet_service *service, stet_e
         tick_queue(&t, &service->queues[i]);
         jobs_queue_state state;
         stet_code rc = jobs_queue_load(t.batch, t.queue, &state, e);
-        if (rc == STET_OK && state.counts[STET_JOB_ACTIVE] > 0) {
+        if (rc == STET_OK && state.counts[STET_JOB_ACTIVE] > 0 && !PLANT(active_not_taken_back)) {
             state.recovering = true;
             rc = jobs_queue_save(t.batch, t.queue, &state, e);
             if (rc == STET_OK)
@@ -535,6 +536,14 @@ stet_code stet_jobs_tick(stet_turn *turn, const stet_service *service, int64_t *
     return STET_OK;
 }
 
+static bool may_take(const stet_job *job, stet_call_ref ref) {
+    if (PLANT(attempt_not_checked) && job->state == STET_JOB_ACTIVE)
+        return true;
+    if (PLANT(cancelled_lands) && job->state == STET_JOB_CANCELLED)
+        return true;
+    return job->state == STET_JOB_ACTIVE && job->attempt_total == ref.attempt;
+}
+
 bool stet_jobs_current(stet_turn *turn, const stet_service *service, stet_call_ref ref, stet_job *ret_job) {
     for (size_t i = 0; i < service->queues_count; i++) {
         jobs_record record;
@@ -542,7 +551,7 @@ bool stet_jobs_current(stet_turn *turn, const stet_service *service, stet_call_r
         stet_code rc = jobs_record_load(stet_turn_batch(turn), &service->queues[i], ref.job_id, &record, &e);
         if (rc == STET_NOT_FOUND)
             continue;
-        if (rc != STET_OK || record.job.state != STET_JOB_ACTIVE || record.job.attempt_total != ref.attempt)
+        if (rc != STET_OK || !may_take(&record.job, ref))
             return false;
         *ret_job = record.job;
         return true;

@@ -1,5 +1,6 @@
 #include "actors/runtime/outbox.h"
 #include "proto/base/fault.h"
+#include "proto/base/plant.h"
 
 /* ---- rows ---- */
 
@@ -123,7 +124,8 @@ stet_code stet_turn_send(stet_turn *turn, const char *command, stet_str body, st
     stet_mp_cstr(row, command);
     stet_mp_bin(row, body.data, body.size);
     head.bytes += row->size;
-    stet_turn_row_put(turn, &key);
+    if (!PLANT(outbox_row_forgotten) || head.given % 4 != 0)
+        stet_turn_row_put(turn, &key);
     head_put(turn, receiver, &head);
     stet_envelope envelope = send_envelope(turn, id, stet_str_of(command), head.given - head.base);
     send_effect(turn, &envelope, receiver, body, head.given);
@@ -173,6 +175,10 @@ stet_code stet_outbox_load(stet_outbox *self, stet_turn *turn, stet_error *e) {
         if (head.epoch != epoch) {
             head.epoch = epoch;
             head.base = head.acked;
+            head_put(turn, receiver, &head);
+        }
+        if (PLANT(sequence_reused)) {
+            head.given = head.acked;
             head_put(turn, receiver, &head);
         }
         (void)new_channel(self, receiver, &head);
@@ -335,6 +341,8 @@ static stet_code send_next(stet_channel *channel, stet_turn *turn, const stet_co
     stet_envelope_encode(&envelope, &frame);
     ASSERT(stet_buf_ok(&frame));
     FAULT(outbox_resend);
+    if (PLANT(outbox_deleted_early))
+        stet_batch_delete(stet_turn_batch(turn), stet_key_bytes(&key));
     sent_one(channel, turn->boot_ms,
              edge->send(edge->context, stet_buf_str(&frame), (stet_str){NULL, 0}, row.body));
     return STET_OK;
@@ -344,7 +352,7 @@ stet_code stet_outbox_pump(stet_outbox *self, stet_turn *turn, const stet_core_e
     stet_code rc = STET_OK;
     for (size_t i = 0; i < self->count && rc == STET_OK; i++) {
         stet_channel *channel = &self->channels[i];
-        if (channel->sent > channel->acked &&
+        if (channel->sent > channel->acked && !PLANT(outbox_never_again) &&
             channel->progress_boot_ms + OUTBOX_SILENCE_MS <= turn->boot_ms) {
             block(channel, turn->boot_ms);
             channel->blocked_boot_ms = turn->boot_ms; /* the silence was the wait */

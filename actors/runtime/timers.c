@@ -1,6 +1,7 @@
 /* Durable timers: one row by name, which says when, and one by due time, which is what is looked at. Both are
  * deleted in the turn that fires the timer, so it fires once however often the process dies. */
 #include "actors/runtime/records.h"
+#include "proto/base/plant.h"
 
 enum { TIMER_NAME_SIZE_MAX = 256, TIMER_PAYLOAD_BYTES_MAX = 64 << 10, TIMER_RETRY_MS = 5000 };
 
@@ -100,7 +101,7 @@ stet_code stet_timers_fire(stet_turn *turn, stet_str name, stet_error *e) {
     stet_code rc = read_timer(turn, name, &timer, e);
     if (rc != STET_OK)
         return rc == STET_NOT_FOUND ? stet_turn_row_damaged(e, "timersDue") : rc;
-    rc = stet_turn_timer_cancel(turn, name, e);
+    rc = PLANT(timer_stays) ? stet_timers_postpone(turn, name, e) : stet_turn_timer_cancel(turn, name, e);
     if (rc != STET_OK)
         return rc;
     stet_turn_count(turn, "timers.fired", 1);

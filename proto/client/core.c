@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "proto/base/prng.h"
+#include "proto/base/plant.h"
 
 enum {
     SILENCE_FIRST_MS = 2000,
@@ -118,7 +119,20 @@ static void take_out(client_core *self, pending *p) {
 
 /* ---- sending ---- */
 
+static void take_new_id(client_core *self, pending *p) {
+    pending **link = bucket_of(self, p->id);
+    while (*link != p)
+        link = &(*link)->bucket_next;
+    *link = p->bucket_next;
+    p->id.bytes[STET_ID_BYTES - 1]++;
+    link = bucket_of(self, p->id);
+    p->bucket_next = *link;
+    *link = p;
+}
+
 static void send_now(client_core *self, pending *p, int64_t boot_ms) {
+    if (PLANT(retry_with_new_id) && p->sends > 0)
+        take_new_id(self, p);
     int64_t left = p->deadline_ms - boot_ms;
     stet_envelope envelope = {
         .kind = STET_KIND_REQUEST,

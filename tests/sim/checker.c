@@ -441,6 +441,8 @@ static void check_single(checker *self) {
         const history_record *r = &self->h->records[i];
         if (r->kind == HISTORY_SUM && r->number != r->answer)
             bad(self, "I11", r, "a sum is not what it has to be");
+        if (r->kind == HISTORY_BASE && r->number != r->answer)
+            bad(self, "J2", r, "a draft has landed on another version than the one it was made from");
         if (r->kind == HISTORY_PENDING && r->number > 0)
             bad(self, "I12", r, "something still waits, long after the last fault");
         if (r->kind == HISTORY_COMPLAINT)

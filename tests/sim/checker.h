@@ -17,6 +17,7 @@
  *   I13 one owner: commit numbers have no gap and never go back
  *   I15 no acknowledgement is ahead of what its giver has at the end
  *   J1  a job's events follow its life: after done nothing, after error or cancelled only queued
+ *   J2  a draft lands on the version that it was made from
  *   S1  no part complains about itself */
 #ifndef SIM_CHECKER_H
 #define SIM_CHECKER_H

@@ -70,6 +70,7 @@ void faults_choose(sim *s) {
                    .commit_slow = (uint32_t)ONE_OF(0, 0, 5, 30),
                    .fault_every_ms = ONE_OF(300, 1500, 6000, 20000),
                    .http_faults = (uint32_t)ONE_OF(0, 200, 600, 900),
+                   .http_late = (uint32_t)ONE_OF(0, 500, 900),
                    .http_ms = ONE_OF(50, 1000, 8000),
                    .steal = (uint32_t)ONE_OF(0, 20, 100),
                    .repeat = (uint32_t)ONE_OF(0, 50, 300),

@@ -244,9 +244,8 @@ static void ask_documents(oracle *self) {
             numbered(s, HISTORY_STORED, stream, version, mark);
             if (memmem(text.data, text.size, "##", 2))
                 history_add(&s->history,
-                            (history_record){.kind = HISTORY_SUM,
-                                             .stream = history_name_of(&s->history,
-                                                                       "%s version %llu was made from mark",
+                            (history_record){.kind = HISTORY_BASE,
+                                             .stream = history_name_of(&s->history, "%s version %llu",
                                                                        project, (unsigned long long)version),
                                              .number = mark_behind(text, "##"),
                                              .answer = before});
@@ -398,11 +397,17 @@ static void row_counter(sim *s, sim_actor *actor, stet_key_reader *key, stet_str
     }
 }
 
+/* A row holds the texts of one commit. */
 static void row_event(sim *s, sim_actor *actor, stet_key_reader *key, stet_str value) {
     char session[SIM_NAME_SIZE];
     CLEANUP(stet_buf_done) stet_buf scratch = STET_BUF(64 << 10);
     stet_str name = {session, stet_key_read_str(key, session, sizeof(session))};
-    note_event(s, history_name_of(&s->history, "%s/%.*s", actor->name, STET_STR_ARG(name)), value, &scratch);
+    stet_mp_reader texts = stet_mp_reader_of(value);
+    uint32_t items = stet_mp_read_array(&texts);
+    (void)stet_mp_read_uint(&texts);
+    for (uint32_t i = 1; i < items; i++)
+        note_event(s, history_name_of(&s->history, "%s/%.*s", actor->name, STET_STR_ARG(name)),
+                   stet_mp_read_str(&texts), &scratch);
 }
 
 static void read_counter(sim *s, sim_actor *counter, sim_actor *sink) {

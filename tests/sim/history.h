@@ -27,6 +27,8 @@
     X(EFFECT_END, "effect end", "the same: it ended, was taken back, or its caller died")                    \
     X(KNOWN, "known", "id = job, number = attempts it says it has had, answer = calls it knows of")          \
     X(FACET, "facet", "id = message, code = which part, number = how often it is there")                     \
+    X(BASE, "base",                                                                                          \
+      "stream = version, number = mark that it was made from, answer = mark of the version before")          \
     X(SUM, "sum", "stream = what, number = found, answer = expected")                                        \
     X(COMMIT, "commit", "stream = actor, number: a commit was seen to be durable")                           \
     X(PENDING, "pending", "stream = what, number: still waits, long after the last fault")                   \

@@ -87,7 +87,7 @@ static void write_error(http_call *call, const char *code) {
 static void choose_fault(sim *s, http_call *call) {
     static const uint32_t statuses[] = {429, 500, 503, 400, 408};
     world *w = &s->world;
-    sim_fault fault = FAULT_http_status + (sim_fault)world_below(w, FAULTS_COUNT - FAULT_http_status);
+    sim_fault fault = FAULT_http_status + (sim_fault)world_below(w, FAULT_http_late - FAULT_http_status);
     fault_count(s, fault);
     switch (fault) {
     case FAULT_http_status:
@@ -206,11 +206,16 @@ void http_peer_start(sim_actor *actor, stet_call_ref ref, const stet_http_reques
 void http_peer_cancel(sim_actor *actor, stet_call_ref ref) {
     sim *s = actor->sim;
     for (http_call *call = s->calls; call; call = call->next) {
-        if (!stet_id_equal(call->ref.job_id, ref.job_id) || call->number != number_of(ref))
+        if (call->late || !stet_id_equal(call->ref.job_id, ref.job_id) || call->number != number_of(ref))
             continue;
         world_tell(&s->world, actor->name, "call taken back", ref.attempt, ref.number, (stet_str){NULL, 0});
         end_call(s, call);
-        free_call(s, call);
+        /* The core has to bear a result that was on its way: its attempt tells that it is stale. */
+        call->late = !s->calm && world_chance(&s->world, s->mix.http_late);
+        if (call->late)
+            fault_count(s, FAULT_http_late);
+        else
+            free_call(s, call);
         return;
     }
 }

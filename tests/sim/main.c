@@ -1,5 +1,6 @@
 /* stet-sim - runs seeds of the simulation. Prints each violation with what replays it, and one line of
  * figures. */
+#include "tests/sim/plants.h"
 #include "tests/sim/sim.h"
 
 #include <getopt.h>
@@ -19,7 +20,7 @@ typedef struct arguments {
 static const char usage[] =
     "usage: stet-sim [--seed N] [--count N] [--seconds S] [--profile safety|liveness] [--trace FILE] "
     "[--twice N]\n"
-    "                [--faults] [--plant NAME|all|list]\n"
+    "                [--faults] [--plant NAME|all]\n"
     "  --seed N      the first seed, default 1\n"
     "  --count N     how many, default 1\n"
     "  --seconds S   stop after so many seconds, whatever is left\n"
@@ -150,6 +151,8 @@ int main(int argc, char **argv) {
     if (!parse(&a, argc, argv))
         return refuse("cannot read", "the arguments");
     (void)clearenv(); /* no setting may come from outside */
+    if (a.plant)
+        return plants_run(a.plant, a.seed, a.count);
     FILE *trace = a.trace ? fopen(a.trace, "we") : NULL;
     if (a.trace && !trace)
         return refuse("cannot write", a.trace);

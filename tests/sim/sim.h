@@ -63,7 +63,8 @@ typedef enum sim_profile { SIM_SAFETY, SIM_LIVENESS } sim_profile;
     X(http_lost)                                                                                             \
     X(http_cut)                                                                                              \
     X(http_timeout)                                                                                          \
-    X(http_garbage)
+    X(http_garbage)                                                                                          \
+    X(http_late)
 
 typedef enum sim_fault {
 #define X(name) FAULT_##name,
@@ -163,6 +164,7 @@ typedef struct http_call {
     int64_t retry_after_ms;
     uint32_t pieces_left;
     bool open;
+    bool late; /* taken back, and answers all the same */
 } http_call;
 
 void http_peer_start(sim_actor *actor, stet_call_ref ref, const stet_http_request *request);
@@ -255,6 +257,7 @@ typedef struct sim_mix {
     uint32_t weights_sum;
     int64_t fault_every_ms;
     net_rates rates;
+    uint32_t http_late;   /* per mille of calls that are taken back */
     uint32_t http_faults; /* per mille of calls */
     int64_t http_ms;
     uint32_t steal, repeat; /* per mille of requests */
@@ -299,6 +302,7 @@ struct sim {
     http_call *calls;
     uint64_t calls_token;
     stet_id jobs[SIM_JOBS_MAX];
+    stet_id cancelled; /* the last one; zero: none */
     size_t jobs_count;
     uint64_t documents[SIM_PROJECTS]; /* the version last heard of */
     uint64_t marks;                   /* of documents, so that each text is its own */
