@@ -33,41 +33,26 @@ static void copy_text(char *to, size_t size_max, const char *from) {
     to[size] = '\0';
 }
 
-static stet_code set(stet_error *e, stet_code code, const char *field, const char *format,
-                     va_list arguments) {
+void stet_error_write(stet_error *e, stet_code code, const char *field, const char *format, ...) {
     ASSERT(code != STET_OK);
     ASSERT(code < STET_CODES_COUNT);
     if (e == NULL)
-        return code;
+        return;
     /* Formatted aside first: arguments may point into *e (wrapping an error in a longer sentence). One byte
      * more than the message holds shows where the cut would fall. */
     char message[STET_ERROR_MESSAGE_MAX + 8];
     char path[STET_ERROR_FIELD_MAX];
+    va_list arguments;
+    va_start(arguments, format);
     int size = vsnprintf(message, sizeof message, format, arguments);
+    va_end(arguments);
     if (size < 0)
         message[0] = '\0';
-    copy_text(path, sizeof path, field);
+    copy_text(path, sizeof path, field ? field : "");
     memset(e, 0, sizeof *e);
     e->code = code;
     copy_text(e->message, sizeof e->message, message);
     memcpy(e->field, path, sizeof path);
-    return code;
-}
-
-stet_code stet_error_set(stet_error *e, stet_code code, const char *format, ...) {
-    va_list arguments;
-    va_start(arguments, format);
-    set(e, code, "", format, arguments);
-    va_end(arguments);
-    return code;
-}
-
-stet_code stet_error_field(stet_error *e, stet_code code, const char *field, const char *format, ...) {
-    va_list arguments;
-    va_start(arguments, format);
-    set(e, code, field ? field : "", format, arguments);
-    va_end(arguments);
-    return code;
 }
 
 const char *stet_code_name(stet_code code) {

@@ -27,11 +27,18 @@ typedef struct stet_error {
     size_t details_size;                     /* 0: none */
 } stet_error;
 
-/* Sets code and message, clears the rest; returns code, so `return stet_error_set(e, STET_BUSY, "...")`. e may be
- * NULL. Messages are cut at STET_ERROR_MESSAGE_MAX - 1 bytes on a UTF-8 boundary. */
-stet_code stet_error_set(stet_error *e, stet_code code, const char *format, ...) PRINTF(3, 4);
+/* Sets code and message, clears the rest; evaluates to code, so `return stet_error_set(e, STET_BUSY, "...")`.
+ * e may be NULL. Messages are cut at STET_ERROR_MESSAGE_MAX - 1 bytes on a UTF-8 boundary. A macro, so that
+ * compilers and analysers see that what comes back is the code that went in, and never STET_OK. */
+#define stet_error_set(e, code, ...) stet_error_field(e, code, "", __VA_ARGS__)
 /* The same with the path of a field. */
-stet_code stet_error_field(stet_error *e, stet_code code, const char *field, const char *format, ...) PRINTF(4, 5);
+#define stet_error_field(e, code, field, ...)                                                                \
+    __extension__({                                                                                          \
+        const stet_code set_ = (code);                                                                       \
+        stet_error_write((e), set_, (field), __VA_ARGS__);                                                   \
+        set_;                                                                                                \
+    })
+void stet_error_write(stet_error *e, stet_code code, const char *field, const char *format, ...) PRINTF(4, 5);
 
 const char *stet_code_name(stet_code code);   /* wire name; "ok" for STET_OK */
 const char *stet_code_advice(stet_code code); /* what to do next; "" for STET_OK */
