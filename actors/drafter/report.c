@@ -210,7 +210,7 @@ static stet_code send_metric(stet_turn *turn, const stet_job *job, stet_error *e
     if (stet_config_str(stet_turn_config(turn), STET_SETTING_draft_metrics_endpoint)[0] == '\0') {
         char id[STET_ID_TEXT_SIZE];
         stet_id_text(job->id, id);
-        stet_turn_log(turn, STET_INFO, "draft.metric", "draft.job",
+        stet_turn_log(turn, STET_INFO | STET_RECORD, "draft.metric", "draft.job",
                       (const stet_log_field[]){STET_LOG_C("job_id", id),
                                                STET_LOG_S("project_id", job->key),
                                                STET_LOG_C("status", stet_job_state_name(job->state)),
@@ -260,7 +260,7 @@ static stet_code send_alert(stet_turn *turn, const stet_job *job, stet_error *e)
     bool no_webhook = stet_config_str(stet_turn_config(turn), STET_SETTING_draft_alert_webhook)[0] == '\0';
     stet_code rc = send_or_count(turn, "alerts.raise", &body, "alertsDropped", job, e);
     if (rc == STET_OK && no_webhook)
-        stet_turn_log(turn, STET_ERROR, "draft.alert", message,
+        stet_turn_log(turn, STET_ERROR | STET_RECORD, "draft.alert", message,
                       (const stet_log_field[]){STET_LOG_C("rule", "draft.error"),
                                                STET_LOG_C("cause", code),
                                                STET_LOG_C("job_id", id),

@@ -47,8 +47,9 @@ void stet_log_init(const char *program, stet_level least) {
 }
 
 const char *stet_level_name(stet_level level) {
-    ASSERT((size_t)level < COUNT_OF(level_names));
-    return level_names[level];
+    size_t index = (size_t)level & ~(size_t)STET_RECORD;
+    ASSERT(index < COUNT_OF(level_names));
+    return level_names[index];
 }
 
 stet_level stet_level_from_name(stet_str name, stet_level fallback) {
@@ -197,7 +198,8 @@ void stet_log_fields(stet_level level, const char *event, const char *message, c
     int errno_before = errno;
     uint64_t suppressed = 0;
     (void)pthread_mutex_lock(&logger.lock);
-    bool admitted = level >= logger.least && admit(event, stet_clock_boot_ms(), &suppressed);
+    bool admitted = (level & STET_RECORD) != 0 ||
+                    (level >= logger.least && admit(event, stet_clock_boot_ms(), &suppressed));
     bool human = logger.human;
     (void)pthread_mutex_unlock(&logger.lock);
     if (admitted) {

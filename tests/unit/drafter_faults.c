@@ -244,7 +244,7 @@ static void d27_d28_an_alert_is_logged_only_without_a_webhook(void **state) {
         rig_start(&r, with_webhook ? set : NULL);
         stet_id id = rig_submit(&r, "p1", "s1");
         rig_call_end(&r, rig_open_call(&r), 401, STET_HTTP_NONE, -1);
-        assert_int_equal(rig_count(&r.logs, "error draft.alert"), with_webhook ? 0 : 1);
+        assert_int_equal(rig_count(&r.logs, "record error draft.alert"), with_webhook ? 0 : 1);
         assert_int_equal(rig_count(&r.sends, "alerts.raise"), 1);
         assert_string_equal(rig_job(&r, id, "status"), "error");
     }

@@ -152,7 +152,8 @@ static void edge_log(void *context, stet_level level, const char *event, const c
                      const stet_log_field *fields) {
     rig *self = context;
     CLEANUP(stet_buf_done) stet_buf line = STET_BUF(16 << 10);
-    stet_buf_printf(&line, "%s %s %s", stet_level_name(level), event, message);
+    stet_buf_printf(&line, "%s%s %s %s", level & STET_RECORD ? "record " : "", stet_level_name(level), event,
+                    message);
     for (; fields && fields->name; fields++) {
         if (fields->type == STET_LOG_INT)
             stet_buf_printf(&line, " %s=%lld", fields->name, (long long)fields->number);

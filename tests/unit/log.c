@@ -109,6 +109,18 @@ static void flood_of_one_event_is_held_back_and_counted_others_pass(void **state
     assert_int_equal(count_of(text, "\"other\""), 1);
 }
 
+static void a_record_is_written_whatever_the_limit_and_the_least_level(void **state) {
+    (void)state;
+    capture c;
+    capture_start(&c);
+    stet_log_init("test", STET_ERROR);
+    for (int i = 0; i < 100; i++)
+        stet_log(STET_INFO | STET_RECORD, "draft.metric", "m");
+    stet_log(STET_INFO, "draft.metric", "an ordinary line of the same name");
+    assert_int_equal(
+        count_of(capture_end(&c), "\"level\":\"info\",\"program\":\"test\",\"event\":\"draft.metric\""), 100);
+}
+
 static void level_names_go_both_ways(void **state) {
     (void)state;
     for (stet_level level = STET_DEBUG; level <= STET_ERROR; level++)
@@ -123,6 +135,7 @@ int main(void) {
         cmocka_unit_test(long_text_and_many_fields_keep_the_line_whole),
         cmocka_unit_test(below_the_least_level_nothing_is_written),
         cmocka_unit_test(flood_of_one_event_is_held_back_and_counted_others_pass),
+        cmocka_unit_test(a_record_is_written_whatever_the_limit_and_the_least_level),
         cmocka_unit_test(level_names_go_both_ways),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

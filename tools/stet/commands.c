@@ -1,6 +1,7 @@
 #include "tools/stet/commands.h"
 
-#define ROWS(...) ((const args_row[]){__VA_ARGS__ __VA_OPT__(, ){.name = NULL}})
+/* The rest of the array is zero and ends the list. */
+#define ROWS(...) ((const args_row[ARGS_ROWS_MAX + 1]){__VA_ARGS__})
 #define PROJECT                                                                                              \
     { "PROJECT", "required", ARGS_TEXT, "projectId", "which project" }
 #define CURSOR                                                                                               \
