@@ -32,7 +32,8 @@ int main(int argc, char **argv) {
         }
     }
     if (status != 0)
-        fprintf(stderr, "follow: %s\n", *stet_client_error(client) ? stet_client_error(client) : "nothing for a minute");
+        fprintf(stderr, "follow: %s\n",
+                *stet_client_error(client) ? stet_client_error(client) : "nothing for a minute");
     stet_subscriber_free(events);
     stet_client_free(client);
     return status;

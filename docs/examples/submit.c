@@ -21,8 +21,9 @@ int main(int argc, char **argv) {
 
     /* A program would build the body with msgpack; from JSON text it is one call. */
     char json[1024];
-    int size = snprintf(json, sizeof json, "{\"projectId\": \"%s\", \"sessionId\": \"%s\", \"instruction\": \"%s\"}", argv[1],
-                        argv[2], argv[3]);
+    int size =
+        snprintf(json, sizeof json, "{\"projectId\": \"%s\", \"sessionId\": \"%s\", \"instruction\": \"%s\"}",
+                 argv[1], argv[2], argv[3]);
     size_t body_size = 0;
     uint8_t *body = size > 0 && (size_t)size < sizeof json
                         ? stet_body_from_json(json, (size_t)size, &body_size, error, sizeof error)
@@ -36,7 +37,8 @@ int main(int argc, char **argv) {
     /* Sent again with the same id while a part of Stet is away; NULL: a new id. */
     stet_answer answer;
     int status = 3;
-    if (stet_client_request(client, "drafter.submit", body, body_size, NULL, /* timeout_ms= */ 10000, &answer) != 0) {
+    if (stet_client_request(client, "drafter.submit", body, body_size, NULL, /* timeout_ms= */ 10000,
+                            &answer) != 0) {
         fprintf(stderr, "submit: %s\n", stet_client_error(client));
     } else {
         char *text = stet_body_to_json(answer.body, answer.body_size, /* indent= */ 2, error, sizeof error);

@@ -1,8 +1,8 @@
 /* buf - a growable byte buffer with a hard limit.
  *
- * Appending never has to be checked call by call: an append that would pass size_max, or that finds no memory,
- * sets `failed`, appends nothing and makes all later appends no-ops. Look at stet_buf_ok() once at the end.
- * Thread: one at a time. Memory: stet_buf_done() frees; CLEANUP(stet_buf_done) does it by scope. */
+ * Appending never has to be checked call by call: an append that would pass size_max, or that finds no
+ * memory, sets `failed`, appends nothing and makes all later appends no-ops. Look at stet_buf_ok() once at
+ * the end. Thread: one at a time. Memory: stet_buf_done() frees; CLEANUP(stet_buf_done) does it by scope. */
 #ifndef STET_BUF_H
 #define STET_BUF_H
 
@@ -16,7 +16,8 @@ typedef struct stet_buf {
     bool failed;
 } stet_buf;
 
-#define STET_BUF(bytes_max) {.data = NULL, .size = 0, .capacity = 0, .size_max = (bytes_max), .failed = false}
+#define STET_BUF(bytes_max)                                                                                  \
+    { .data = NULL, .size = 0, .capacity = 0, .size_max = (bytes_max), .failed = false }
 
 void stet_buf_append(stet_buf *self, const void *data, size_t size);
 void stet_buf_append_str(stet_buf *self, stet_str text);

@@ -15,19 +15,26 @@ typedef enum stet_setting {
     STET_SETTINGS_COUNT
 } stet_setting;
 
-typedef enum stet_setting_source { STET_FROM_DEFAULT, STET_FROM_FILE, STET_FROM_ENVIRONMENT } stet_setting_source;
+typedef enum stet_setting_source {
+    STET_FROM_DEFAULT,
+    STET_FROM_FILE,
+    STET_FROM_ENVIRONMENT
+} stet_setting_source;
 
 typedef struct stet_config stet_config;
 
-/* path NULL: no file. STET_INVALID names the file, the key and what is wrong: unknown key, bad value, a file holding
- * a secret that others can read. Reads the environment through getenv. */
-NODISCARD stet_code stet_config_load(const char *path, stet_config **ret, stet_error *e);
+/* path NULL: no file. STET_INVALID names the file, the key and what is wrong: unknown key, bad value, a file
+ * holding a secret that others can read. Reads the environment through getenv. */
+NODISCARD
+stet_code stet_config_load(const char *path, stet_config **ret, stet_error *e);
 stet_config *stet_config_free(stet_config *self); /* always NULL */
 /* For tests and tools: one setting from text, validated like the file's. */
-NODISCARD stet_code stet_config_set(stet_config *self, stet_setting setting, const char *value, stet_error *e);
+NODISCARD
+stet_code stet_config_set(stet_config *self, stet_setting setting, const char *value, stet_error *e);
 
 const char *stet_config_str(const stet_config *self, stet_setting setting); /* never NULL */
-int64_t stet_config_int(const stet_config *self, stet_setting setting);     /* INT, MS (milliseconds), SIZE (bytes) */
+int64_t stet_config_int(const stet_config *self,
+                        stet_setting setting); /* INT, MS (milliseconds), SIZE (bytes) */
 bool stet_config_bool(const stet_config *self, stet_setting setting);
 /* True when the INTS list contains the number. */
 bool stet_config_list_has(const stet_config *self, stet_setting setting, int64_t number);

@@ -12,8 +12,8 @@ typedef struct stet_id {
     uint8_t bytes[STET_ID_BYTES];
 } stet_id;
 
-/* Ids of one source never repeat and never go back, also when the clock does: within the last seen millisecond the
- * 12 bits rand_a count up. */
+/* Ids of one source never repeat and never go back, also when the clock does: within the last seen
+ * millisecond the 12 bits rand_a count up. */
 typedef struct stet_id_source {
     uint64_t last_ms;
     uint32_t counter;
@@ -27,8 +27,10 @@ bool stet_id_equal(stet_id a, stet_id b);
 /* Lower-case 8-4-4-4-12. */
 void stet_id_text(stet_id id, char ret_text[STET_ID_TEXT_SIZE]);
 /* Accepts any UUID text, either case; false when it is not one. */
-NODISCARD bool stet_id_parse(stet_str text, stet_id *ret_id);
+NODISCARD
+bool stet_id_parse(stet_str text, stet_id *ret_id);
 /* The 16 bytes of a bin; false when the size is not 16. */
-NODISCARD bool stet_id_from_bytes(stet_str bytes, stet_id *ret_id);
+NODISCARD
+bool stet_id_from_bytes(stet_str bytes, stet_id *ret_id);
 
 #endif

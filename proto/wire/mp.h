@@ -1,11 +1,11 @@
 /* mp - MessagePack: written with msgpack-c into a stet_buf, read through a cursor that builds no objects.
  *
  * Everything from outside goes through stet_mp_check() first: it walks the bytes once and refuses what is
- * malformed, too deep, too many, not UTF-8, ext, a duplicate or non-string map key, or followed by more bytes.
- * msgpack-c believes a length before the bytes are there, so nothing is decoded by it.
- * The reader never reads past its end even without the check; a wrong type or a cut sets `failed` (sticky) and
- * yields zeros. Strings point into the input, which must outlive them.
- * Thread: any, no shared state. Source: github.com/msgpack/msgpack/blob/master/spec.md */
+ * malformed, too deep, too many, not UTF-8, ext, a duplicate or non-string map key, or followed by more
+ * bytes. msgpack-c believes a length before the bytes are there, so nothing is decoded by it. The reader
+ * never reads past its end even without the check; a wrong type or a cut sets `failed` (sticky) and yields
+ * zeros. Strings point into the input, which must outlive them. Thread: any, no shared state. Source:
+ * github.com/msgpack/msgpack/blob/master/spec.md */
 #ifndef STET_MP_H
 #define STET_MP_H
 
@@ -22,7 +22,8 @@ typedef struct stet_mp_limits {
 #define STET_MP_LIMITS_ENVELOPE ((stet_mp_limits){.depth_max = 2, .nodes_max = 64})
 
 /* STET_INVALID with a reason and the byte offset. */
-NODISCARD stet_code stet_mp_check(stet_str bytes, stet_mp_limits limits, stet_error *e);
+NODISCARD
+stet_code stet_mp_check(stet_str bytes, stet_mp_limits limits, stet_error *e);
 
 /* ---- write: sticky failure lies in the buffer ---- */
 void stet_mp_map(stet_buf *b, uint32_t pairs);
@@ -91,7 +92,8 @@ void stet_mp_read_nil(stet_mp_reader *r);
 stet_str stet_mp_read_raw(stet_mp_reader *r);
 
 /* Looks a key up in a map's bytes. False when `map` is not a map or has no such key. */
-NODISCARD bool stet_mp_find(stet_str map, const char *key, stet_mp_reader *ret_value);
+NODISCARD
+bool stet_mp_find(stet_str map, const char *key, stet_mp_reader *ret_value);
 /* Shorthands for records we wrote ourselves: the fallback when the key is missing or of another type. */
 stet_str stet_mp_get_str(stet_str map, const char *key, stet_str fallback);
 uint64_t stet_mp_get_uint(stet_str map, const char *key, uint64_t fallback);
