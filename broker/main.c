@@ -164,7 +164,7 @@ static int serve(const stet_config *config, const stet_paths *paths, int stop_fd
              STET_LOG_C("instance", instance), STET_LOG_I("pid", getpid()), STET_LOG_C("data", paths->data));
     int exit_code = broker_sockets_run(sockets, stop_fd);
     stet_log(STET_INFO, "broker.stopping", "closing", STET_LOG_I("exit_code", exit_code));
-    sockets = broker_sockets_close(sockets);
+    (void)broker_sockets_close(sockets);
     return exit_code;
 }
 

@@ -217,8 +217,8 @@ static stet_code find_lane(broker_core *self, const stet_envelope *envelope, uin
         return stet_error_field(e, STET_NOT_FOUND, "command",
                                 "there is no service \"%.*s\"; see broker.services", STET_STR_ARG(service));
     }
-    const broker_lane *lane = index == BROKER_NONE ? NULL : &self->registry.lanes[index];
-    if (lane == NULL || lane->actor == BROKER_NONE || self->registry.actors[lane->actor].leaving) {
+    uint32_t actor = index == BROKER_NONE ? BROKER_NONE : self->registry.lanes[index].actor;
+    if (actor == BROKER_NONE || self->registry.actors[actor].leaving) {
         broker_count(self, BROKER_COUNT_UNAVAILABLE);
         stet_code rc = stet_error_set(e, STET_UNAVAILABLE,
                                       "service %.*s is not running; start it, or resend with the same id",

@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <unistd.h>
 
 enum {
@@ -251,11 +252,10 @@ static uint64_t resident_bytes(void) {
     FILE *file = fopen("/proc/self/statm", "re");
     if (file == NULL)
         return 0;
-    uint64_t pages = 0;
-    if (fscanf(file, "%*u %" SCNu64, &pages) != 1)
-        pages = 0;
+    char line[128] = "";
+    const char *second = fgets(line, sizeof line, file) ? strchr(line, ' ') : NULL;
     (void)fclose(file);
-    return pages * (uint64_t)sysconf(_SC_PAGESIZE);
+    return second ? strtoull(second, NULL, 10) * (uint64_t)sysconf(_SC_PAGESIZE) : 0;
 }
 
 static bool memory_is_fine(broker_sockets *self) {

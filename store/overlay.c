@@ -55,7 +55,7 @@ static stet_row *row_new(stet_overlay *self, uint8_t height, stet_str key, stet_
         memcpy(bytes, key.data, key.size);
     row->value = value.data ? bytes + key.size : NULL;
     row->value_size = (uint32_t)value.size;
-    if (value.size > 0)
+    if (row->value && value.size > 0)
         memcpy(bytes + key.size, value.data, value.size);
     return row;
 }

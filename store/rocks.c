@@ -182,7 +182,7 @@ stet_code stet_rocks_open(const stet_rocks_options *options, stet_rocks **ret, b
     rocksdb_writeoptions_set_sync(self->write, !options->no_sync);
     stet_code rc = open_database(self, options, ret_corrupt, e);
     if (rc != STET_OK)
-        self = stet_rocks_close(self);
+        (void)stet_rocks_close(self);
     else
         *ret = self;
     return rc;

@@ -226,12 +226,10 @@ void drafter_judge(drafter_answer *answer, const stet_http_result *result, const
                    drafter_schema schema, drafter_outcome *ret) {
     static const drafter_model_error none = {.present = false};
     *ret = (drafter_outcome){.verdict = DRAFTER_FINAL};
-    if (result->failure != STET_HTTP_NONE)
+    if (result->failure != STET_HTTP_NONE || (result->status == 200 && !answer))
         judge_failure(result, ret);
     else if (result->status != 200)
         judge_status(result->status, answer ? &answer->error : &none, config, ret);
-    else if (!answer)
-        judge_failure(result, ret);
     else
         judge_answer(answer, config, schema, ret);
 }

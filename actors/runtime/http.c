@@ -489,11 +489,11 @@ stet_code stet_http_new(const stet_config *config, stet_http_callbacks callbacks
     if (self->epoll < 0 || self->multi == NULL ||
         !keep_text(&self->proxy, stet_config_str(config, STET_SETTING_http_proxy)) ||
         !keep_text(&self->ca_file, stet_config_str(config, STET_SETTING_http_ca_file))) {
-        self = stet_http_free(self);
+        (void)stet_http_free(self);
         return stet_error_set(e, STET_UNAVAILABLE, "no memory or descriptor for the HTTP client");
     }
     if (!set_multi(self, at_least_one(stet_config_int(config, STET_SETTING_http_connections)))) {
-        self = stet_http_free(self);
+        (void)stet_http_free(self);
         return stet_error_field(e, STET_INVALID, "http.connections",
                                 "libcurl refuses this number of connections");
     }

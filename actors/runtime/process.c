@@ -43,6 +43,7 @@ static void print_help(const char *name) {
 static bool take_value(const char *name, int argc, char **argv, int *at, const char **ret) {
     size_t size = strlen(name);
     const char *arg = argv[*at];
+    ASSERT(arg != NULL); /* *at < argc */
     *ret = NULL;
     if (strncmp(arg, name, size) != 0)
         return true;
@@ -60,7 +61,7 @@ static bool take_value(const char *name, int argc, char **argv, int *at, const c
 
 static bool read_options(int argc, char **argv, process_options *ret) {
     for (int i = 1; i < argc; i++) {
-        const char *value = NULL;
+        const char *data = NULL, *config = NULL;
         if (strcmp(argv[i], "--help") == 0)
             ret->help = true;
         else if (strcmp(argv[i], "--version") == 0)
@@ -69,16 +70,13 @@ static bool read_options(int argc, char **argv, process_options *ret) {
             ret->check = true;
         else if (strcmp(argv[i], "--inspect") == 0)
             ret->inspect = i + 1 < argc && argv[i + 1][0] != '-' ? argv[++i] : "";
-        else if (!take_value("--data", argc, argv, &i, &value))
+        else if (!take_value("--data", argc, argv, &i, &data) ||
+                 (!data && !take_value("--config", argc, argv, &i, &config)) || (!data && !config))
             return false;
-        else if (value)
-            ret->data = value;
-        else if (!take_value("--config", argc, argv, &i, &value))
-            return false;
-        else if (value)
-            ret->config = value;
-        else
-            return false;
+        if (data)
+            ret->data = data;
+        if (config)
+            ret->config = config;
     }
     return true;
 }

@@ -134,10 +134,6 @@ size_t stet_turn_struct_size_max(void) {
     return size_max;
 }
 
-stet_code stet_turn_row_damaged(stet_error *e, const char *table) {
-    return stet_error_set(e, STET_INTERNAL, "a row of table %s cannot be read; run the actor's check", table);
-}
-
 bool stet_turn_row_open(stet_str value, uint32_t items, stet_mp_reader *ret) {
     *ret = stet_mp_reader_of(value);
     uint32_t found = stet_mp_read_array(ret);

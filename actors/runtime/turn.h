@@ -78,7 +78,9 @@ size_t stet_turn_struct_size_max(void);
 
 /* Everything that is said about one of our own rows that cannot be read: a bug, or damage the store did not
  * see. */
-stet_code stet_turn_row_damaged(stet_error *e, const char *table);
+static inline stet_code stet_turn_row_damaged(stet_error *e, const char *table) {
+    return stet_error_set(e, STET_INTERNAL, "a row of table %s cannot be read; run the actor's check", table);
+}
 /* Opens a row [format, ...] for reading; false when it is not one of at least `items` items. */
 bool stet_turn_row_open(stet_str value, uint32_t items, stet_mp_reader *ret);
 /* The scratch buffer for a row of `items` items, its format already written. */

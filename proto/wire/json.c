@@ -66,7 +66,9 @@ static stet_code refuse(const json_parser *p, const char *reason) {
 
 /* The character at the cursor; 0 at the end (a NUL in the text is refused by whoever meets it). */
 static char look(const json_parser *p) {
-    return p->at < p->text.size ? p->text.data[p->at] : 0;
+    if (p->at < p->text.size)
+        return p->text.data[p->at];
+    return '\0';
 }
 
 static void skip_space(json_parser *p) {
@@ -119,7 +121,7 @@ static void append_character(stet_buf *b, uint32_t c) {
 /* After "\u". */
 static stet_code read_unicode_escape(json_parser *p) {
     size_t start = p->at;
-    uint32_t c, low;
+    uint32_t c, low = 0;
     if (!read_hex4(p, &c))
         return refuse(p, "\\u needs four hexadecimal digits");
     if (c >= 0xd800 && c <= 0xdfff) {
@@ -333,7 +335,7 @@ static stet_code remember_key(json_parser *p, stet_str key, size_t source) {
 /* "key" : */
 static stet_code read_key(json_parser *p) {
     size_t source = p->at;
-    stet_str key;
+    stet_str key = {NULL, 0};
     if (look(p) != '"')
         return refuse(p, "a key in double quotes is expected");
     stet_code rc = count_node(p);
@@ -362,7 +364,7 @@ static bool take_word(json_parser *p, const char *word) {
 }
 
 static stet_code read_scalar(json_parser *p) {
-    stet_str text;
+    stet_str text = {NULL, 0};
     stet_code rc;
     switch (look(p)) {
     case '"':

@@ -34,6 +34,7 @@ static const uint8_t *volatile current_data;
 static volatile size_t current_size;
 static char crash_path[256];
 
+/* NOLINTNEXTLINE(bugprone-reserved-identifier): the name is the sanitizer runtime's */
 void __sanitizer_set_death_callback(void (*callback)(void)) __attribute__((weak));
 
 static void save_input(void) {
@@ -72,7 +73,7 @@ static void pool_add(pool *p, const uint8_t *data, size_t size, stet_prng *prng)
 static void add_file(pool *p, const char *path, stet_prng *prng) {
     FILE *file = fopen(path, "rb");
     if (file == NULL) {
-        fprintf(stderr, "%s: %s\n", path, strerror(errno));
+        (void)fprintf(stderr, "%s: %s\n", path, strerror(errno));
         exit(2);
     }
     uint8_t *data = malloc(INPUT_SIZE_MAX);

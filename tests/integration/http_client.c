@@ -313,9 +313,10 @@ static bool tls_start(tls_server *t) {
     FILE *output = fdopen(pipe_fds[0], "r");
     char line[512];
     t->port = 0;
+    static const char prefix[] = "ACCEPT 127.0.0.1:";
     while (t->port == 0 && fgets(line, sizeof line, output) != NULL)
-        if (sscanf(line, "ACCEPT 127.0.0.1:%u", &t->port) != 1)
-            t->port = 0;
+        if (strncmp(line, prefix, sizeof prefix - 1) == 0)
+            t->port = (uint32_t)strtoul(line + sizeof prefix - 1, NULL, 10);
     (void)fclose(output);
     return t->port != 0;
 }

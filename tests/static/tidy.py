@@ -1,11 +1,11 @@
-"""tidy - the project's own rules, checked on the sources. Prints each breach as file:line: rule; exit 1 when there is one."""
+"""tidy - the project's own rules, checked on the sources."""
 
 import os
 import re
-import subprocess
 import sys
 
-ROOT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..")
+import sources
+
 FUNCTION_LINES_MAX = 70
 FILE_LINES_MAX = 600
 
@@ -42,15 +42,6 @@ FORBIDDEN = [
     ("durability is not optional", r"disable_WAL|manual_wal_flush|unordered_write"),
     ("no shell", r"\b(system|popen)\s*\("),
 ]
-
-
-def sources():
-    listed = subprocess.run(["git", "ls-files", "*.c", "*.h"], cwd=ROOT, capture_output=True, text=True, check=False)
-    files = listed.stdout.split()
-    if not files:
-        files = [os.path.relpath(os.path.join(folder, name), ROOT) for top in ("proto", "store", "broker", "actors", "tools", "tests")
-                 for folder, _, names in os.walk(os.path.join(ROOT, top)) for name in names if name.endswith((".c", ".h"))]
-    return sorted(files)
 
 
 def without_comments(text):
@@ -106,18 +97,16 @@ def check_lengths(path, code):
 
 
 def main():
-    breaches = 0
-    files = sources()
-    for path in files:
-        with open(os.path.join(ROOT, path), encoding="utf-8") as file:
+    options = sources.arguments(__doc__)
+    paths = sources.files(options.root, ".c", ".h")
+    findings = []
+    for path in paths:
+        with open(os.path.join(options.root, path), encoding="utf-8") as file:
             text = file.read()
         code = without_comments(text)
         for check, argument in ((check_includes, text), (check_calls, code), (check_lengths, code)):
-            for number, rule in check(path, argument):
-                print(f"{path}:{number}: {rule}")
-                breaches += 1
-    print(f"{len(files)} files, {breaches} breaches")
-    return 1 if breaches or not files else 0
+            findings += [f"{path}:{number}: {rule}" for number, rule in check(path, argument)]
+    return sources.finish("tidy", len(paths), findings)
 
 
 if __name__ == "__main__":

@@ -229,6 +229,11 @@ static int compare_u32(const void *a, const void *b) {
     return x < y ? -1 : x > y;
 }
 
+static double quantile_ms(const uint32_t *sorted_us, size_t count, size_t per_mille) {
+    size_t index = count * per_mille / 1000;
+    return sorted_us[index] / 1e3;
+}
+
 static stet_code add_up(const load_options *options, shared *s, load_result *ret, stet_error *e) {
     size_t count = 0;
     for (uint32_t i = 0; i < options->clients; i++)
@@ -249,9 +254,9 @@ static stet_code add_up(const load_options *options, shared *s, load_result *ret
     }
     qsort(all, count, sizeof *all, compare_u32);
     if (count) {
-        ret->p50_ms = all[count / 2] / 1e3;
-        ret->p99_ms = all[count * 99 / 100] / 1e3;
-        ret->p999_ms = all[count * 999 / 1000] / 1e3;
+        ret->p50_ms = quantile_ms(all, count, 500);
+        ret->p99_ms = quantile_ms(all, count, 990);
+        ret->p999_ms = quantile_ms(all, count, 999);
     }
     free(all);
     return failed ? stet_error_set(e, STET_TIMEOUT, "%s: nothing was answered for %d s", options->command,

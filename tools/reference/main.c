@@ -29,7 +29,8 @@ static int check(const stet_buf *reference, const char *path) {
     (void)fclose(file);
     if (byte == EOF && at == reference->size)
         return 0;
-    fprintf(stderr, "%s differs from the tables in line %zu; run: stet-reference > %s\n", path, line, path);
+    (void)fprintf(stderr, "%s differs from the tables in line %zu; run: stet-reference > %s\n", path, line,
+                  path);
     return 1;
 }
 
@@ -42,6 +43,6 @@ int main(int argc, char **argv) {
         return print(&reference);
     if (argc == 3 && strcmp(argv[1], "--check") == 0)
         return check(&reference, argv[2]);
-    fprintf(stderr, "usage: stet-reference [--check FILE]\n");
+    (void)fprintf(stderr, "usage: stet-reference [--check FILE]\n");
     return 2;
 }

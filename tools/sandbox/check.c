@@ -111,7 +111,7 @@ static bool check_bool(stet_str map, const char *param, const char *name, bool *
 }
 
 static bool check_sampling(stet_str mp, sandbox_chat *chat, sandbox_problem *p) {
-    uint64_t choices = 1, scrap = 0;
+    uint64_t choices = 1;
     stet_mp_reader r, r2;
     if (!check_number(mp, "temperature", 0, 2, p) || !check_number(mp, "top_p", 0, 1, p) ||
         !check_number(mp, "presence_penalty", -2, 2, p) || !check_number(mp, "frequency_penalty", -2, 2, p) ||
@@ -125,13 +125,13 @@ static bool check_sampling(stet_str mp, sandbox_chat *chat, sandbox_problem *p) 
     if (choices != 1)
         return refuse(p, "n", "unsupported_value", "The sandbox answers with one choice: 'n' must be 1.");
     if (has(mp, "stop", &r) && stet_mp_peek(&r) != STET_MP_STR) {
-        scrap = stet_mp_read_array(&r);
-        if (r.failed || scrap > STOPS_MAX)
+        uint32_t stops = stet_mp_read_array(&r);
+        if (r.failed || stops > STOPS_MAX)
             return refuse(p, "stop", "invalid_type", "Invalid 'stop': expected a string or up to 4 strings.");
     }
     if (has(mp, "metadata", &r)) {
-        scrap = stet_mp_read_map(&r);
-        if (r.failed || scrap > METADATA_MAX)
+        uint32_t pairs = stet_mp_read_map(&r);
+        if (r.failed || pairs > METADATA_MAX)
             return refuse(p, "metadata", "invalid_type", "Invalid 'metadata': expected up to 16 pairs.");
     }
     return true;

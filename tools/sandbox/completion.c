@@ -21,7 +21,7 @@ static void write_usage(stet_buf *b, const sandbox_completion *c) {
                     "\"completion_tokens_details\":{\"reasoning_tokens\":0,\"audio_tokens\":0,"
                     "\"accepted_prediction_tokens\":0,\"rejected_prediction_tokens\":0}}",
                     (unsigned long long)c->prompt_tokens, (unsigned long long)c->completion_tokens,
-                    (unsigned long long)(c->prompt_tokens + c->completion_tokens));
+                    (unsigned long long)c->prompt_tokens + c->completion_tokens);
 }
 
 /* An alias answers with a dated name, as the real API does. */

@@ -132,7 +132,6 @@ static stet_code read_retry_after(stet_mp_reader *value, stet_buf *ret, stet_err
 static stet_code read_field(stet_str name, stet_mp_reader *value, sandbox_fault *f, bool *kind_given,
                             stet_error *e) {
     int64_t number = 0;
-    stet_code rc = STET_OK;
     if (stet_str_is(name, "kind")) {
         *kind_given = true;
         return read_kind(stet_mp_read_str(value), f, e);
@@ -140,12 +139,12 @@ static stet_code read_field(stet_str name, stet_mp_reader *value, sandbox_fault 
     if (stet_str_is(name, "match"))
         return read_text(value, "match", &f->match, e);
     if (stet_str_is(name, "times")) {
-        rc = read_number(value, "times", 0, INT64_MAX, &number, e);
+        stet_code rc = read_number(value, "times", 0, INT64_MAX, &number, e);
         f->times_left = (uint64_t)number;
         return rc;
     }
     if (stet_str_is(name, "status")) {
-        rc = read_number(value, "status", 200, 599, &number, e);
+        stet_code rc = read_number(value, "status", 200, 599, &number, e);
         f->status = (uint32_t)number;
         return rc;
     }
