@@ -50,8 +50,8 @@ class Submitter(threading.Thread):
         except BaseException as error:  # told to the main thread, which fails the test
             self.error = error
 
-    def submit(self, client, session):
-        body = {"projectId": self.project, "sessionId": session, "instruction": f"Say it again for {self.project}."}
+    def submit(self, client, session, **more):
+        body = {"projectId": self.project, "sessionId": session, "instruction": f"Say it again for {self.project}.", **more}
         record = {"id": str(uuid.uuid4()), "project": self.project, "session": session, "outcome": "unknown", "replies": []}
         self.submits.append(record)
         for _ in range(1 + (self.random.random() < 0.3)):
@@ -63,6 +63,7 @@ class Submitter(threading.Thread):
                 pass
             except Refused:
                 record["outcome"] = "refused" if record["outcome"] == "unknown" else record["outcome"]
+        return record
 
     def put(self, client):
         try:
