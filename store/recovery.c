@@ -199,6 +199,8 @@ static stet_code is_there(const recovery *self, bool *ret_there, stet_error *e) 
     *ret_there = stet_files_exists(current);
     if (*ret_there)
         return STET_OK;
+    if (self->witness.state == STET_WITNESS_KNOWN && self->witness.number == 0)
+        return STET_OK; /* died while it was being made */
     if (self->witness.state != STET_WITNESS_NONE)
         return stet_error_set(e, STET_INTERNAL,
                               "%.80s has no database, but its witness knows commit %llu: restore a backup",
@@ -207,6 +209,19 @@ static stet_code is_there(const recovery *self, bool *ret_there, stet_error *e) 
         return stet_error_set(e, STET_INTERNAL, "%.80s: db/CURRENT is missing: restore a backup",
                               self->options->directory);
     return STET_OK;
+}
+
+/* The witness is there before the database: else a power cut in the first moments, which may tear the first
+ * records of the log, could not be told from damage. */
+static stet_code begin_witness(recovery *self, stet_error *e) {
+    static const stet_hash none = {{0}};
+    const char *directory = self->options->directory;
+    stet_witness *witness = NULL;
+    stet_code rc = stet_witness_open(directory, &self->witness, &witness, e);
+    if (rc == STET_OK)
+        rc = stet_witness_write(witness, /* epoch= */ 0, /* number= */ 0, &none, e);
+    stet_witness_close(witness);
+    return rc == STET_OK ? stet_witness_read(directory, &self->witness, e) : rc;
 }
 
 stet_code stet_recovery_open(const stet_recovery_options *options, stet_rocks **ret, stet_head *ret_head,
@@ -218,6 +233,8 @@ stet_code stet_recovery_open(const stet_recovery_options *options, stet_rocks **
     stet_code rc = set_up(&self, e);
     if (rc == STET_OK)
         rc = is_there(&self, &there, e);
+    if (rc == STET_OK && !there && self.witness.state == STET_WITNESS_NONE)
+        rc = begin_witness(&self, e);
     if (rc != STET_OK)
         return rc;
     rc = open_at(&self, self.db, STET_LOG_STRICT, !there, ret, ret_head, &corrupt, e);

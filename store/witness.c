@@ -72,6 +72,7 @@ stet_code stet_witness_read(const char *directory, stet_witness_record *ret, ste
         return STET_OK;
     if (fd < 0)
         return stet_error_set(e, STET_INTERNAL, "%s cannot be opened: %s", path, strerror(errno));
+    bool blank[SLOTS] = {false};
     for (int i = 0; i < SLOTS; i++) {
         uint8_t slot[SLOT_BYTES];
         stet_witness_record record;
@@ -84,14 +85,17 @@ stet_code stet_witness_read(const char *directory, stet_witness_record *ret, ste
             (void)close(fd);
             return STET_INTERNAL;
         }
-        /* The first write of all may have been cut: then there are zeros, or nothing. */
-        if (ret->state == STET_WITNESS_NONE && !is_blank(slot, (size_t)size))
+        blank[i] = is_blank(slot, (size_t)size);
+        if (ret->state == STET_WITNESS_NONE && !blank[i])
             ret->state = STET_WITNESS_DAMAGED;
         if (size == (ssize_t)sizeof slot && decode(slot, &record) &&
             (ret->state != STET_WITNESS_KNOWN || record.generation > ret->generation))
             *ret = record;
     }
     (void)close(fd);
+    /* The first write of all, generation 1, knows of no commit yet and may have been cut or torn. */
+    if (ret->state == STET_WITNESS_DAMAGED && blank[2 % SLOTS])
+        ret->state = STET_WITNESS_NONE;
     return STET_OK;
 }
 

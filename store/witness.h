@@ -22,7 +22,7 @@
 typedef struct stet_witness stet_witness;
 
 typedef enum stet_witness_state {
-    STET_WITNESS_NONE, /* no file, or an empty one */
+    STET_WITNESS_NONE, /* no file, or one whose first write was cut */
     STET_WITNESS_KNOWN,
     STET_WITNESS_DAMAGED /* a file without a good slot */
 } stet_witness_state;

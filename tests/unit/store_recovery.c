@@ -157,6 +157,60 @@ static void a_tail_with_a_header_and_no_payload_is_dropped_in_a_copy(void **stat
     expect_rows(f, 20, 1, true);
 }
 
+/* A power cut within the first moments: the witness was made before the database, so nothing is refused. */
+static void a_young_store_whose_log_is_torn_is_no_damage(void **state) {
+    fixture *f = *state;
+    const stet_witness_record none = {.state = STET_WITNESS_NONE};
+    static blob b;
+    char wal[512], path[512];
+    commit_rows(f, 0, 1);
+    fixture_close(f);
+    path_in(f, "witness", path);
+    assert_int_equal(unlink(path), 0);
+    stet_witness *witness;
+    CHECK_OK(f, stet_witness_open(f->directory, &none, &witness, &f->e));
+    CHECK_OK(f, stet_witness_write(witness, 0, 0, &(stet_hash){{0}}, &f->e));
+    stet_witness_close(witness);
+    newest_wal(f, wal);
+    load(wal, &b);
+    memset(b.bytes + WAL_HEADER, 0, b.size - WAL_HEADER); /* not even the store's first commit is whole */
+    save(wal, &b);
+    fixture_open(f);
+    expect_rows(f, 0, 1, false);
+    commit_rows(f, 20, 1);
+    fixture_close(f);
+    fixture_open(f);
+    expect_rows(f, 20, 1, true);
+}
+
+static void a_store_that_died_before_its_database_is_new(void **state) {
+    fixture *f = *state;
+    char path[512];
+    static blob b;
+    fixture_close(f);
+    fixture_remove_directory(f);
+    assert_int_equal(mkdir(f->directory, 0700), 0);
+    const stet_witness_record none = {.state = STET_WITNESS_NONE};
+    stet_witness *witness;
+    CHECK_OK(f, stet_witness_open(f->directory, &none, &witness, &f->e));
+    CHECK_OK(f, stet_witness_write(witness, 0, 0, &(stet_hash){{0}}, &f->e));
+    stet_witness_close(witness);
+    fixture_open(f);
+    fixture_close(f);
+    fixture_remove_directory(f);
+    assert_int_equal(mkdir(f->directory, 0700), 0);
+    CHECK_OK(f, stet_witness_open(f->directory, &none, &witness, &f->e));
+    CHECK_OK(f, stet_witness_write(witness, 0, 0, &(stet_hash){{0}}, &f->e));
+    stet_witness_close(witness);
+    path_in(f, "witness", path);
+    load(path, &b);
+    memset(b.bytes + 4096 + 48, 0, 48); /* the first write was torn inside its sector */
+    save(path, &b);
+    fixture_open(f);
+    commit_rows(f, 0, 1);
+    expect_rows(f, 0, 1, true);
+}
+
 static void the_same_tail_is_missed_when_it_was_witnessed(void **state) {
     fixture *f = *state;
     char wal[512];
@@ -482,6 +536,8 @@ int main(int argc, char **argv) {
     const struct CMUnitTest tests[] = {
         TEST(a_tail_cut_in_the_middle_of_a_record_is_dropped),
         TEST(a_tail_with_a_header_and_no_payload_is_dropped_in_a_copy),
+        TEST(a_young_store_whose_log_is_torn_is_no_damage),
+        TEST(a_store_that_died_before_its_database_is_new),
         TEST(the_same_tail_is_missed_when_it_was_witnessed),
         TEST(a_flipped_bit_in_the_middle_of_the_log_refuses_and_keeps_the_files),
         TEST(a_log_that_was_deleted_or_emptied_is_missed),
