@@ -267,6 +267,7 @@ static stet_code page(stet_turn *turn, stet_str session, uint64_t after, uint32_
             full = count == limit || (count > 0 && reply->size - begin + text.size > EVENTS_PAGE_BYTES);
             if (full)
                 break;
+            FAULT(catch_up_read);
             *ret_last = first + i;
             stet_mp_str(reply, text);
             count++;

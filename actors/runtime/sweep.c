@@ -74,6 +74,7 @@ static stet_code sweep_session(stet_turn *turn, stet_str session, stet_event_hea
         head->swept += count;
         (*room)--;
         stet_turn_count(turn, "events.swept", count);
+        FAULT(sweep_events);
     }
     stet_events_head_put(turn, session, head);
     return STET_OK;

@@ -459,7 +459,7 @@ class Run:
             print(self.client.ask("drafter.stats"), [(r.name, r.registered, r.repeats, {k: len(c) for k, c in r.applied.items()})
                                                      for r in self.receivers])
             raise
-        history = gather(self.client, self.submitters, self.listener)
+        history = gather(self.client, self.submitters, self.listener, followers={})
         history["live"].pop(SWEPT, None)  # its events are gone, as they should
         self.violations += checker.check(history)
         for receiver in self.receivers:
