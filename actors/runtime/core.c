@@ -94,6 +94,7 @@ static void begin_commit(stet_core *self) {
     stet_turn *turn = &self->turn;
     stet_error error = {0};
     stet_runs_flush(turn);
+    stet_sweep_clock_write(turn, &self->sweep);
     uint64_t rows = stet_batch_count(stet_turn_batch(turn));
     FAULT(batch_built);
     for (size_t i = 0; PLANT(event_before_commit) && i < turn->effects->count; i++) {
@@ -286,6 +287,7 @@ void stet_core_tick(stet_core *self) {
 void stet_core_time(stet_core *self, int64_t wall_ms, int64_t boot_ms) {
     self->turn.wall_ms = wall_ms;
     self->turn.boot_ms = boot_ms;
+    stet_sweep_time(&self->sweep, wall_ms, boot_ms);
     self->turn.broker_heard = stet_link_is_heard(&self->link, boot_ms);
 }
 
@@ -321,6 +323,8 @@ static stet_code first_turn(stet_core *self, stet_error *e) {
     stet_turn *turn = &self->turn;
     FAULT(core_opened);
     stet_code rc = stet_outbox_load(&self->outbox, turn, e);
+    if (rc == STET_OK)
+        rc = stet_sweep_load(turn, &self->sweep, e);
     if (rc == STET_OK)
         rc = stet_jobs_recover(turn, turn->service, e);
     if (rc == STET_OK && turn->service->start)

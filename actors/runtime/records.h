@@ -92,7 +92,19 @@ typedef struct stet_sweep {
     uint32_t stage;
     uint32_t pass;
     uint32_t kept; /* rows seen in a row that stay */
+    /* The clock row: how far the wall clock is before the boot clock, and when it was last found set forward.
+     */
+    int64_t offset_ms, forward_boot_ms;
+    bool went_forward;
+    bool clock_moved; /* the row is to be written */
 } stet_sweep;
+/* In the first turn of a life: reads the clock row, or writes it. */
+NODISCARD
+stet_code stet_sweep_load(stet_turn *turn, stet_sweep *sweep, stet_error *e);
+/* At the beginning of each round, and before each commit: what is written at a time has to stand beside it.
+ */
+void stet_sweep_time(stet_sweep *sweep, int64_t wall_ms, int64_t boot_ms);
+void stet_sweep_clock_write(stet_turn *turn, stet_sweep *sweep);
 /* Does one step. *ret_end: a pass over everything is over. After an error the step is to be undone and
  * repeated. */
 NODISCARD

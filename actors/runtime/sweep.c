@@ -2,11 +2,82 @@
  *
  * Answers: ids are UUIDv7, so the oldest stand first and an ordinary pass may end after a stretch of rows
  * that stay; every SWEEP_FULL_EVERY-th pass looks at all, for clients whose ids have another order. Events:
- * only a session whose newest event is too old goes, as a whole; its head row stays. */
+ * only a session whose newest event is too old goes, as a whole; its head row stays. *
+ * Ages are taken from the wall clock, which can be set forward by a year; then everything would look old at once
+ * and the answers of a minute ago would go. So the distance of wall clock and boot clock stands in a row of META.
+ * Where it has grown by more than a minute, nothing is removed for as long as answers are kept: whatever was
+ * younger than that has then come of age by a clock that nobody sets. A machine that was started anew looks the
+ * same, and waits the same. */
 #include "actors/runtime/records.h"
 #include "proto/base/fault.h"
 
-enum { SWEEP_FULL_EVERY = 60, SWEEP_KEPT_MAX = 4 * SWEEP_ROWS };
+enum { SWEEP_FULL_EVERY = 60, SWEEP_KEPT_MAX = 4 * SWEEP_ROWS, CLOCK_SLACK_MS = 60000 };
+
+/* ---- the clock ---- */
+
+static stet_key clock_key(void) {
+    stet_key key = stet_key_of(STET_TABLE_META);
+    stet_key_str(&key, STET_STR("clock"));
+    return key;
+}
+
+void stet_sweep_time(stet_sweep *sweep, int64_t wall_ms, int64_t boot_ms) {
+    int64_t offset_ms = wall_ms - boot_ms, moved_ms = offset_ms - sweep->offset_ms;
+    if (moved_ms <= CLOCK_SLACK_MS && moved_ms >= -CLOCK_SLACK_MS)
+        return;
+    if (moved_ms > 0) {
+        sweep->went_forward = true;
+        sweep->forward_boot_ms = boot_ms;
+    }
+    sweep->offset_ms = offset_ms;
+    sweep->clock_moved = true;
+}
+
+void stet_sweep_clock_write(stet_turn *turn, stet_sweep *sweep) {
+    if (!sweep->clock_moved)
+        return;
+    stet_key key = clock_key();
+    stet_buf *row = stet_turn_row_new(turn, 4);
+    stet_mp_int(row, sweep->offset_ms);
+    stet_mp_bool(row, sweep->went_forward);
+    stet_mp_int(row, sweep->forward_boot_ms);
+    stet_turn_row_put(turn, &key);
+    sweep->clock_moved = false;
+    stet_turn_log(turn, STET_INFO, "clock.moved", "the clock was set, or the machine started anew",
+                  (stet_log_field[]){STET_LOG_I("retention_waits", sweep->went_forward), {.name = NULL}});
+}
+
+stet_code stet_sweep_load(stet_turn *turn, stet_sweep *sweep, stet_error *e) {
+    stet_key key = clock_key();
+    stet_str value;
+    stet_mp_reader r;
+    stet_code rc = stet_batch_get(stet_turn_batch(turn), stet_key_bytes(&key), &value, e);
+    if (rc == STET_NOT_FOUND) {
+        sweep->offset_ms = turn->wall_ms - turn->boot_ms;
+        sweep->clock_moved = true;
+        return STET_OK;
+    }
+    if (rc != STET_OK)
+        return rc;
+    if (!stet_turn_row_open(value, 4, &r))
+        return stet_turn_row_damaged(e, "meta");
+    sweep->offset_ms = stet_mp_read_int(&r);
+    sweep->went_forward = stet_mp_read_bool(&r);
+    sweep->forward_boot_ms = stet_mp_read_int(&r);
+    if (r.failed)
+        return stet_turn_row_damaged(e, "meta");
+    stet_sweep_time(sweep, turn->wall_ms, turn->boot_ms);
+    return STET_OK;
+}
+
+/* A boot clock that is before the mark is of another start: wait anew, from its beginning. */
+static bool is_held(const stet_turn *turn, const stet_sweep *sweep) {
+    int64_t since_ms = sweep->forward_boot_ms <= turn->boot_ms ? sweep->forward_boot_ms : 0;
+    return sweep->went_forward &&
+           turn->boot_ms - since_ms < stet_config_int(turn->config, STET_SETTING_actor_duplicates_keep);
+}
+
+/* ---- rows ---- */
 
 static stet_scan *open_scan(stet_turn *turn, uint8_t table, const stet_buf *cursor) {
     stet_key prefix = stet_key_of(table);
@@ -114,7 +185,9 @@ static stet_code sweep_events(stet_turn *turn, stet_sweep *sweep, bool *ret_end,
 stet_code stet_sweep_step(stet_turn *turn, stet_sweep *sweep, bool *ret_end, stet_error *e) {
     bool table_end = false;
     stet_code rc;
-    *ret_end = false;
+    *ret_end = is_held(turn, sweep);
+    if (*ret_end)
+        return STET_OK;
     switch (sweep->stage) {
     case 0:
         rc = sweep_duplicates(turn, sweep, &table_end, e);

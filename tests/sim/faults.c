@@ -87,8 +87,6 @@ void faults_choose(sim *s) {
         m->weights[i] = world_chance(w, 450) ? 1 + (uint32_t)world_below(w, 10) : 0;
         m->weights_sum += m->weights[i];
     }
-    m->weights_sum -= m->weights[FAULT_clock_year] + m->weights[FAULT_clock_hour];
-    m->weights[FAULT_clock_year] = m->weights[FAULT_clock_hour] = 0; /* until retention bears it */
     choose_settings(s);
 }
 

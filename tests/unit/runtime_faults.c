@@ -250,6 +250,49 @@ static void a_damaged_row_is_an_internal_error_and_not_a_crash(void **state) {
     rig_free(r);
 }
 
+/* Seconds pass, with time for whole passes of the sweep. */
+static void minutes(rig *r, int count) {
+    for (int i = 0; i < count * 4; i++) {
+        rig_later(r, 15000);
+        rig_round(r);
+    }
+}
+
+static uint64_t repeated_version(rig *r) {
+    rig_forget(r);
+    rig_request(r, 1, "drafter.document.put", body_of(0));
+    rig_round(r);
+    return stet_mp_get_uint(rig_body(r, rig_answer(r, 1)), "version", 0);
+}
+
+static void a_clock_that_is_set_forward_takes_nothing_away_early(void **state) {
+    const int64_t year_ms = INT64_C(365) * 24 * 3600 * 1000;
+    rig *r = rig_new();
+    (void)state;
+    r->wall_ms -=
+        year_ms; /* what is written now will look a year old, and no clock will have been wrong for long */
+    rig_later(r, 0);
+    rig_request(r, 1, "drafter.document.put", body_of(0));
+    rig_round(r);
+    r->wall_ms += year_ms;
+    minutes(r, 5);
+    assert_int_equal(repeated_version(r), 1);
+    rig_crash(r);
+    minutes(r, 5);
+    r->wall_ms += year_ms;
+    rig_crash(r);
+    minutes(r, 5);
+    assert_int_equal(repeated_version(r), 1);
+    assert_int_equal(rig_counter(r, "duplicates.swept"), 0);
+    for (int i = 0; i < 24; i++) {
+        rig_later(r, 3600 * 1000);
+        minutes(r, 1);
+    }
+    rig_forget(r);
+    assert_int_equal(rig_counter(r, "duplicates.swept"), 1); /* old by every clock */
+    rig_free(r);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_crash_at_any_commit_loses_and_doubles_no_acknowledged_request),
@@ -259,6 +302,7 @@ int main(void) {
         cmocka_unit_test(the_check_finds_a_row_that_cannot_be_read),
         cmocka_unit_test(the_check_finds_rows_that_nothing_justifies),
         cmocka_unit_test(a_damaged_row_is_an_internal_error_and_not_a_crash),
+        cmocka_unit_test(a_clock_that_is_set_forward_takes_nothing_away_early),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
