@@ -74,6 +74,8 @@ static bool may_start_jobs(const stet_core *self) {
     return has_room(self, 2);
 }
 
+static void own_steps(stet_core *self);
+
 /* ---- release: the one gate ---- */
 
 static void release(stet_core *self, stet_effects *effects) {
@@ -137,9 +139,18 @@ static bool seal(stet_core *self) {
 }
 
 void stet_core_commit(stet_core *self) {
+    bool late = self->steps_late && !self->stopping;
     /* Each round takes at least the first of the deferred: alone, it fits or is refused. */
-    while (seal(self) && self->deferred)
-        core_deferred_run(self);
+    while (seal(self)) {
+        if (self->deferred) {
+            core_deferred_run(self);
+        } else if (late) {
+            late = false;
+            own_steps(self);
+        } else {
+            return;
+        }
+    }
 }
 
 void stet_core_complete(stet_core *self) {
@@ -268,16 +279,22 @@ static void tick_sweep(stet_core *self) {
     self->sweep_boot_ms = turn->boot_ms + (end ? CORE_SWEEP_PASS_MS : CORE_SWEEP_STEP_MS);
 }
 
+/* Timers, jobs, retention: what no message brings. When messages have filled the turn they go first in the next one, or a
+ * mailbox that is never empty would keep them from ever starting. */
+static void own_steps(stet_core *self) {
+    tick_timers(self);
+    tick_jobs(self);
+    tick_sweep(self);
+    self->steps_late = !stet_core_wants_more(self);
+}
+
 void stet_core_tick(stet_core *self) {
     stet_error error = {0};
     if (!have_batch(self))
         return;
     stet_link_tick(&self->link, &self->turn, &self->edge);
-    if (!self->stopping) {
-        tick_timers(self);
-        tick_jobs(self);
-        tick_sweep(self);
-    }
+    if (!self->stopping)
+        own_steps(self);
     if (stet_outbox_pump(&self->outbox, &self->turn, &self->edge, &error) != STET_OK)
         core_fatal(self, STET_EXIT_STORE, &error);
 }

@@ -52,6 +52,7 @@ struct stet_core {
     int64_t jobs_retry_boot_ms;
     int64_t sweep_boot_ms;
 
+    bool steps_late; /* the turn was full before the core's own steps */
     bool stopping;
     int fatal;
     stet_error fatal_error;

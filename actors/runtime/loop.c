@@ -323,8 +323,8 @@ static int loop(stet_process *self) {
         int64_t boot_ms = stet_clock_boot_ms();
         stet_core_time(self->core, stet_clock_wall_ms(), boot_ms);
         stet_core_complete(self->core);
+        take_results(self); /* before messages, which may fill the turn again and again */
         drain(self, boot_ms);
-        take_results(self);
         stet_core_tick(self->core);
         stet_core_commit(self->core);
         stet_core_complete(self->core);

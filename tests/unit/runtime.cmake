@@ -11,3 +11,4 @@ target_link_libraries(runtime_rig PUBLIC stet_runtime stet_store stet_proto PkgC
 stet_unit_test(runtime_core runtime_rig)
 stet_unit_test(runtime_channels runtime_rig)
 stet_unit_test(runtime_faults runtime_rig)
+stet_unit_test(runtime_fairness runtime_rig)

@@ -3,12 +3,17 @@
 
 static stet_id job_id;
 static uint32_t job_attempt;
-static size_t failures;
+static size_t failures, ticks;
 
 void rig_job_active(stet_id id, uint32_t attempt) {
     job_id = id;
     job_attempt = attempt;
     failures = 0;
+    ticks = 0;
+}
+
+size_t rig_job_ticks(void) {
+    return ticks;
 }
 
 size_t rig_job_failures(void) {
@@ -28,6 +33,7 @@ stet_code stet_jobs_tick(stet_turn *turn, const stet_service *service, int64_t *
     (void)service;
     (void)e;
     *ret_next_wall_ms = INT64_MAX;
+    ticks++;
     return STET_OK;
 }
 

@@ -1,5 +1,7 @@
 #include "tests/unit/runtime_rig.h"
 
+#include "actors/runtime/turn.h"
+
 #include "proto/wire/json.h"
 
 #include <stdio.h>
@@ -86,6 +88,8 @@ static stet_code document_put(stet_turn *turn, const void *request, stet_buf *re
         rc = stet_turn_timer(turn, STET_STR("t1"), stet_turn_wall_ms(turn) + 1000, STET_STR("pay"), e);
     else if (stet_str_is(in->markdown, "cancel timer"))
         rc = stet_turn_timer_cancel(turn, STET_STR("t1"), e);
+    else if (stet_str_is(in->markdown, "job"))
+        turn->jobs_wake = true; /* as the engine does for a job that may start */
     else if (stet_str_is(in->markdown, "large"))
         rc = many_rows(turn, 40);
     else if (stet_str_is(in->markdown, "too large"))

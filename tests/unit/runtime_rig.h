@@ -76,5 +76,6 @@ uint32_t rig_check(rig *self, stet_buf *ret_json);
 /* ---- the engine double ---- */
 void rig_job_active(stet_id id, uint32_t attempt); /* zero id: none */
 size_t rig_job_failures(void);
+size_t rig_job_ticks(void); /* since rig_job_active */
 
 #endif
