@@ -5,7 +5,7 @@ set -euo pipefail
 packages=(
   build-essential cmake ninja-build pkg-config
   libzmq3-dev libczmq-dev libmsgpack-dev libcurl4-openssl-dev librocksdb-dev libsodium-dev libxxhash-dev libmicrohttpd-dev
-  libcmocka-dev python3 python3-zmq python3-msgpack
+  libcmocka-dev python3 python3-zmq python3-msgpack faketime
   clang-tidy clang-format cppcheck
 )
 

@@ -16,7 +16,7 @@ import time
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "lab"))
 import checker  # noqa: E402
 from crash import CONFIG, Traffic  # noqa: E402
-from lab import Instance, wait_until  # noqa: E402
+from lab import Instance, alive, wait_until  # noqa: E402
 
 VICTIMS = ("broker", "drafter", "probe", "sandbox")
 KINDS = (("single", 52), ("double", 16), ("recovery", 24), ("frozen", 8))
@@ -77,11 +77,12 @@ class Chaos:
 
     def supervisor(self):
         """The supervisor dies, its children with it (by SIGTERM from the kernel, or at once); `stet up` goes on."""
-        self.kill("supervisor")
+        pid = self.kill("supervisor")
         if self.rng.random() < 0.5:
             self.kinds["everything"] += 1
             for victim in VICTIMS:
                 self.kill(victim)
+        wait_until(lambda: not alive(pid), 60, "the supervisor is dead")
         # 3: not green within 30 s, on a slow machine; it keeps trying.
         done = self.instance.stet("up", "--detach", "--sandbox", "--config", self.instance.config, check=False)
         if done.returncode not in (0, 3):

@@ -10,18 +10,9 @@ import tempfile
 import unittest
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lab"))
-from lab import BIN, Instance, wait_until  # noqa: E402
+from lab import BIN, Instance, alive, wait_until  # noqa: E402
 
 SUBMIT = {"projectId": "p", "sessionId": "s", "instruction": "Write a greeting."}
-
-
-def alive(pid):
-    """A process that runs; one that has ended and waits for its parent does not count."""
-    try:
-        with open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as file:
-            return file.read().rsplit(")", 1)[1].split()[0] != "Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return False
 
 
 def pids(instance):

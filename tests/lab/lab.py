@@ -45,6 +45,15 @@ def wait_until(condition, seconds, what):
         time.sleep(0.02)
 
 
+def alive(pid):
+    """A process that runs; one that has ended and waits for its parent does not count."""
+    try:
+        with open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as file:
+            return file.read().rsplit(")", 1)[1].split()[0] not in ("Z", "X")
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
 class Client:
     """Requests with resending, as docs/protocol.md describes them. One per thread."""
 
@@ -102,7 +111,8 @@ class Client:
 class Instance:
     """`stet up --sandbox --detach` in a temporary directory; use as a context manager."""
 
-    def __init__(self, config=None, sandbox=True, environment=None):
+    def __init__(self, config=None, sandbox=True, environment=None, programs=None):
+        self.programs = programs or BIN
         self.data = tempfile.mkdtemp(prefix="stet-lab-")
         self.environment = {**os.environ, "STET_DATA": self.data, **(environment or {})}
         self.sandbox = sandbox
@@ -153,7 +163,7 @@ class Instance:
         return left
 
     def stet(self, *arguments, check=True, text=None):
-        done = subprocess.run([os.path.join(BIN, "stet"), *arguments], env=self.environment, input=text,
+        done = subprocess.run([os.path.join(self.programs, "stet"), *arguments], env=self.environment, input=text,
                               capture_output=True, text=True, timeout=120, check=False)
         if check and done.returncode != 0:
             raise AssertionError(f"stet {' '.join(arguments)}: exit {done.returncode}\n{done.stdout}{done.stderr}")
