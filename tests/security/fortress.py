@@ -69,7 +69,7 @@ class Fortress(Instance):
         return doors if len(doors) == 4 else None
 
     def address(self, door="front"):
-        host, port = re.fullmatch(r"tcp://(.*):(\d+)", self.doors[door]).groups()
+        host, port = re.fullmatch(r"tcp://\[?(.*?)\]?:(\d+)", self.doors[door]).groups()
         return host, int(port)
 
     def peer(self, kind, door="front", key=None, server=None, **options):

@@ -2,6 +2,8 @@
  * death with the supervisor, a clean signal mask, its output, and secrets through the environment alone. */
 #include "tools/stet/supervisor/supervisor.h"
 
+#include "proto/base/config.h"
+
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -101,6 +103,17 @@ static bool point_to_sandbox(const supervisor *self) {
     return setenv("OPENAI_BASE_URL", url, 1) == 0 && setenv("OPENAI_API_KEY", "sandbox", 1) == 0;
 }
 
+/* Only actors call the outside: nobody else gets the secrets. */
+static bool forget_secrets(void) {
+    bool good = true;
+    for (int i = 0; i < STET_SETTINGS_COUNT; i++) {
+        const stet_setting_info *info = stet_setting_at((stet_setting)i);
+        if (info->secret && info->environment[0] != '\0')
+            good = unsetenv(info->environment) == 0 && good;
+    }
+    return good;
+}
+
 static _Noreturn void run_child(const supervisor *self, const program *p, pid_t parent, int log_fd) {
     char path[2 * STET_PATH_MAX], port_path[2 * STET_PATH_MAX];
     const char *arguments[ARGUMENTS_MAX];
@@ -123,6 +136,8 @@ static _Noreturn void run_child(const supervisor *self, const program *p, pid_t 
     (void)close_range(STDERR_FILENO + 1, ~0u, CLOSE_RANGE_CLOEXEC);
     if (self->sandbox && p->stage == STAGE_ACTOR)
         ready = ready && point_to_sandbox(self);
+    if (p->stage != STAGE_ACTOR)
+        ready = ready && forget_secrets();
     if (ready)
         (void)execv(path, (char *const *)(uintptr_t)arguments);
     (void)fprintf(stderr, "stet: cannot run %s: %s\n", path, strerror(errno));
