@@ -237,7 +237,7 @@ stet_code broker_gate_new(const char *directory, broker_gate **ret, stet_error *
                        ? stet_error_set(e, STET_INTERNAL, "no file descriptors: %s", strerror(errno))
                        : load_all(self, e);
     if (rc != STET_OK) {
-        self = broker_gate_free(self);
+        (void)broker_gate_free(self);
         return rc;
     }
     *ret = self;
@@ -386,7 +386,7 @@ bool broker_gate_reload(broker_gate *self) {
     (void)pthread_mutex_lock(&self->lock);
     self->keys = now;
     (void)pthread_mutex_unlock(&self->lock);
-    before = stet_keys_free(before);
+    (void)stet_keys_free(before);
     stet_log(STET_INFO, "keys.loaded",
              narrowed ? "keys were taken back: connections are cut" : "keys were read anew",
              STET_LOG_I("keys", stet_keys_count(now)));

@@ -37,7 +37,8 @@ static bool sessions_valid(const char *sessions) {
 }
 
 static stet_code check_key(const stet_known_key *key, stet_error *e) {
-    if (!name_valid(stet_str_of(key->name)) || strcmp(key->name, "server") == 0)
+    stet_str name = stet_str_of(key->name);
+    if (!name_valid(name) || stet_str_is(name, "server"))
         return stet_error_field(e, STET_INVALID, "name",
                                 "a key's name has 1 to %d of A-Z a-z 0-9 . - _ and is not 'server'",
                                 STET_KEY_NAME_SIZE_MAX);
@@ -216,7 +217,7 @@ stet_code stet_keys_load(const char *directory, stet_keys **ret, uint32_t *ret_b
     else if (fd >= 0)
         (void)close(fd);
     if (rc != STET_OK) {
-        self = stet_keys_free(self);
+        (void)stet_keys_free(self);
         return rc;
     }
     index_keys(self, ret_bad, e);

@@ -39,8 +39,10 @@ static int setup(void **state) {
     char path[STET_PATH_MAX];
     stet_error e;
     (void)snprintf(p->directory, sizeof p->directory, "/tmp/stet-gate-XXXXXX");
-    if (mkdtemp(p->directory) == NULL)
+    if (mkdtemp(p->directory) == NULL) {
+        free(p);
         return -1;
+    }
     (void)snprintf(p->keys, sizeof p->keys, "%s/keys", p->directory);
     assert_int_equal(stet_key_pair_new(&p->server, &e), STET_OK);
     assert_int_equal(stet_key_pair_new(&p->known, &e), STET_OK);

@@ -98,8 +98,10 @@ static int setup_list(void **state) {
     stet_error e;
     uint32_t bad;
     (void)snprintf(l->directory, sizeof l->directory, "/tmp/stet-access-XXXXXX");
-    if (mkdtemp(l->directory) == NULL)
+    if (mkdtemp(l->directory) == NULL) {
+        free(l);
         return -1;
+    }
     add(l, "actor", STET_ROLE_ACTOR, "", l->actor);
     add(l, "limited", STET_ROLE_VIEWER, "s", l->limited);
     assert_int_equal(stet_keys_load(l->directory, &l->keys, &bad, &e), STET_OK);

@@ -175,7 +175,7 @@ int run_keys_list(stet_cli *cli, const args *a) {
                         server[0] != '\0' ? server : "none yet ('stet keys new' makes it)");
         rc = cli_print(stet_buf_str(&b));
     }
-    keys = stet_keys_free(keys);
+    (void)stet_keys_free(keys);
     return bad > 0 ? cli_fail(CLI_ERROR, "%u left out, e.g. %s", bad, e.message) : rc;
 }
 
