@@ -164,6 +164,6 @@ int main(int argc, char **argv) {
     print_totals(&s->totals, now() - start, a.faults);
     if (trace)
         (void)fclose(trace);
-    s = sim_free(s);
+    (void)sim_free(s);
     return good ? 0 : 1;
 }

@@ -46,15 +46,15 @@ static stet_key id_key(uint8_t table, stet_id id) {
 /* A message of another actor: its place in the order of applying, and its id. */
 static stet_code take(stet_turn *turn, const char *channel, stet_error *e) {
     stet_code rc = STET_OK;
-    stet_key count = counter_key("taken", stet_str_of(channel));
-    uint64_t n = read_number(turn, &count, 0, &rc, e) + 1;
+    stet_key last = counter_key("taken", stet_str_of(channel));
+    uint64_t n = read_number(turn, &last, 0, &rc, e) + 1;
     if (rc != STET_OK)
         return rc;
     stet_id id = stet_turn_request_id(turn);
     stet_key key = stet_key_of(SIM_TABLE_TAKEN);
     stet_key_str(&key, stet_str_of(channel));
     stet_key_u64(&key, n);
-    write_number(turn, &count, n);
+    write_number(turn, &last, n);
     stet_batch_put(stet_turn_batch(turn), stet_key_bytes(&key), stet_str_from(id.bytes, STET_ID_BYTES));
     return STET_OK;
 }
