@@ -1,5 +1,5 @@
-/* The batches. There are two lists of effects: one of the batch under construction, one of the batch in
- * flight.
+/* The batches. Each has its list of effects: the one under construction, the one in flight, and the one before it while
+ * that is released.
  *
  *      messages ──> batch A, list A ── seal ──> committing ──> OK: release list A
  *                   batch B, list B  <── messages that come meanwhile ──  then seal B
@@ -88,8 +88,15 @@ static void release(stet_core *self, stet_effects *effects) {
     stet_effects_clear(effects);
 }
 
-static stet_effects *other_list(stet_core *self, const stet_effects *list) {
-    return list == &self->lists[0] ? &self->lists[1] : &self->lists[0];
+/* One that is neither under construction, in flight nor being released. */
+static stet_effects *free_list(stet_core *self) {
+    for (size_t i = 0; i < COUNT_OF(self->lists); i++) {
+        stet_effects *list = &self->lists[i];
+        if (list != self->turn.effects && list != self->in_flight && list != self->releasing)
+            return list;
+    }
+    ASSERT(false);
+    return NULL;
 }
 
 static void begin_commit(stet_core *self) {
@@ -111,10 +118,15 @@ static void begin_commit(stet_core *self) {
     stet_turn_count(turn, "commits", 1);
     stet_turn_count(turn, "rows", rows);
     self->in_flight = turn->effects;
-    turn->effects = other_list(self, turn->effects);
+    turn->effects = free_list(self);
+    self->messages_in_flight = self->messages;
     self->messages = 0;
     if (PLANT(ack_before_commit))
         release(self, self->in_flight);
+}
+
+static bool has_writes(stet_core *self) {
+    return stet_batch_count(stet_turn_batch(&self->turn)) > 0 || self->turn.runs.events > 0;
 }
 
 /* True when nothing is left under construction. */
@@ -122,7 +134,7 @@ static bool seal(stet_core *self) {
     stet_turn *turn = &self->turn;
     if (!have_batch(self))
         return false;
-    if (stet_batch_count(stet_turn_batch(turn)) > 0 || turn->runs.events > 0) {
+    if (has_writes(self)) {
         if (self->in_flight)
             return false;
         begin_commit(self);
@@ -153,7 +165,7 @@ void stet_core_commit(stet_core *self) {
     }
 }
 
-void stet_core_complete(stet_core *self) {
+void stet_core_collect(stet_core *self) {
     stet_completion completion;
     if (self->fatal || !stet_store_next_completion(self->turn.store, &completion))
         return;
@@ -165,10 +177,23 @@ void stet_core_complete(stet_core *self) {
         return;
     }
     FAULT(completion_taken);
-    stet_effects *done = self->in_flight;
-    self->in_flight = NULL;
-    release(self, done);
-    stet_core_commit(self);
+    self->releasing = TAKE(self->in_flight);
+    if (!stet_core_wants_more(self) && has_writes(self))
+        stet_core_commit(self); /* nothing can join it any more: the disk goes on while we release */
+    release(self, self->releasing);
+    self->releasing = NULL;
+}
+
+void stet_core_complete(stet_core *self) {
+    bool was_in_flight = self->in_flight != NULL;
+    uint64_t ticket = self->ticket;
+    stet_core_collect(self);
+    if (was_in_flight && (!self->in_flight || self->ticket != ticket))
+        stet_core_commit(self);
+}
+
+uint32_t stet_core_messages_in_flight(const stet_core *self) {
+    return self->in_flight ? self->messages_in_flight : 0;
 }
 
 /* ---- the runtime's own steps ---- */
@@ -396,8 +421,8 @@ stet_code stet_core_new(const stet_core_options *options, const stet_core_edge *
     self->jobs_wall_ms = INT64_MAX;
     self->sweep_boot_ms = boot_ms + CORE_SWEEP_LATE_MS;
     self->sweep.cursor = (stet_buf)STET_BUF(STET_KEY_BYTES_MAX);
-    stet_effects_init(&self->lists[0]);
-    stet_effects_init(&self->lists[1]);
+    for (size_t i = 0; i < COUNT_OF(self->lists); i++)
+        stet_effects_init(&self->lists[i]);
     stet_link_init(&self->link, options->config);
     size_t state_size = options->service->state_size;
     self->turn.state = calloc(1, state_size ? state_size : 1);
@@ -424,8 +449,8 @@ stet_core *stet_core_free(stet_core *self) {
         self->turn.service->stop(self->turn.state);
     core_deferred_free(self);
     stet_admit_done(&self->admit);
-    stet_effects_done(&self->lists[0]);
-    stet_effects_done(&self->lists[1]);
+    for (size_t i = 0; i < COUNT_OF(self->lists); i++)
+        stet_effects_done(&self->lists[i]);
     stet_buf_done(&self->sweep.cursor);
     stet_runs_done(&self->turn.runs);
     stet_buf_done(&self->turn.row);

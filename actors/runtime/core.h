@@ -61,8 +61,13 @@ bool stet_core_wants_more(const stet_core *self);
 /* Seals the turn: commits when there is something to commit and none is in flight; releases at once when
  * there are only reads and nothing is in flight. */
 void stet_core_commit(stet_core *self);
-/* Takes the store's completion if there is one, releases its effects and seals what was built meanwhile. */
+/* Takes the store's completion if there is one and releases its effects. What was built meanwhile is left for a
+ * stet_core_commit, so that what waits outside can join it; a full turn is sealed first. */
+void stet_core_collect(stet_core *self);
+/* The same, and seals what was built meanwhile. */
 void stet_core_complete(stet_core *self);
+/* Of the commit in flight; 0 when none is. */
+uint32_t stet_core_messages_in_flight(const stet_core *self);
 int64_t stet_core_next_wake_boot_ms(const stet_core *self);
 /* Leave politely: says leave to the broker, starts nothing new. */
 void stet_core_stop(stet_core *self);

@@ -1,6 +1,6 @@
 /* The loop of an actor program. One round:
  *
- *   read the clock once -> take completions, release -> drain the mailbox -> results of calls and work ->
+ *   read the clock once -> take a completion, release -> drain the mailbox -> results of calls and work ->
  * tick -> seal
  *   -> wait for: a message, a completion, a call, a result, a signal, or the time of the next thing that is
  * due
@@ -28,7 +28,9 @@ enum {
     LOOP_ZMTP_HEARTBEAT_MS = 1000,
     LOOP_ZMTP_TIMEOUT_MS = 3000,
     LOOP_FRAMES = 3,
-    LOOP_POLL_ITEMS = 5
+    LOOP_POLL_ITEMS = 5,
+    LOOP_GATHER_MESSAGES = 128,
+    LOOP_GATHER_MS = 1
 };
 
 /* ---- what the core wants to happen outside ---- */
@@ -294,20 +296,28 @@ static long wait_ms(const stet_process *self) {
     return (long)(wait > LOOP_WAIT_MAX_MS ? LOOP_WAIT_MAX_MS : wait);
 }
 
+/* What comes while a small commit is in flight could not be committed before it anyway: it gathers in the socket, which
+ * saves a wake-up each, and all of it goes into the next commit. A large one is worth building beside. */
 static void wait_for_input(stet_process *self) {
     zmq_pollitem_t items[LOOP_POLL_ITEMS];
     int count = 0, completions = stet_store_completion_fd(self->store);
     items[count++] = (zmq_pollitem_t){.fd = self->signals, .events = ZMQ_POLLIN};
     if (completions >= 0)
         items[count++] = (zmq_pollitem_t){.fd = completions, .events = ZMQ_POLLIN};
+    uint32_t in_flight = stet_core_messages_in_flight(self->core);
+    bool gathering = in_flight > 0 && in_flight < LOOP_GATHER_MESSAGES;
     if (stet_core_wants_more(self->core)) {
-        items[count++] = (zmq_pollitem_t){.socket = self->dealer, .events = ZMQ_POLLIN};
+        if (!gathering)
+            items[count++] = (zmq_pollitem_t){.socket = self->dealer, .events = ZMQ_POLLIN};
         if (self->http && !self->stopping)
             items[count++] = (zmq_pollitem_t){.fd = stet_http_fd(self->http), .events = ZMQ_POLLIN};
         if (self->workers && !self->stopping)
             items[count++] = (zmq_pollitem_t){.fd = stet_workers_fd(self->workers), .events = ZMQ_POLLIN};
     }
-    (void)zmq_poll(items, count, wait_ms(self)); /* EINTR: an early round, no harm */
+    long wait = wait_ms(self);
+    if (gathering && wait > LOOP_GATHER_MS)
+        wait = LOOP_GATHER_MS;
+    (void)zmq_poll(items, count, wait); /* EINTR: an early round, no harm */
 }
 
 static bool stopped(const stet_process *self, int64_t boot_ms) {
@@ -322,12 +332,11 @@ static int loop(stet_process *self) {
     for (;;) {
         int64_t boot_ms = stet_clock_boot_ms();
         stet_core_time(self->core, stet_clock_wall_ms(), boot_ms);
-        stet_core_complete(self->core);
+        stet_core_collect(self->core);
         take_results(self); /* before messages, which may fill the turn again and again */
         drain(self, boot_ms);
         stet_core_tick(self->core);
         stet_core_commit(self->core);
-        stet_core_complete(self->core);
         int fatal = stet_core_fatal(self->core, NULL);
         if (fatal)
             return fatal;
