@@ -119,8 +119,13 @@ void stet_batch_rollback(stet_batch *self, uint64_t mark) {
     if (mark > stet_overlay_mark(building))
         return;
     stet_overlay_undo(building, (size_t)mark);
+    memset(self->memo, 0, sizeof self->memo);
     self->store->changes++;
     self->failed = false;
+}
+
+void *stet_batch_memo(stet_batch *self) {
+    return self->memo;
 }
 
 void stet_batch_release_reads(stet_batch *self) {

@@ -1,8 +1,15 @@
 #include "store/overlay.h"
 
 #include <stdlib.h>
+#include <xxhash.h>
 
-enum { UNDO_FIRST = 256, KEEP_BYTES = 2 << 20, UNDO_KEEP = 16384 };
+enum {
+    UNDO_FIRST = 256,
+    KEEP_BYTES = 2 << 20,
+    UNDO_KEEP = 16384,
+    BUCKETS_FIRST = 1024,
+    BUCKETS_KEEP = 16384
+};
 static const uint64_t seed_start = UINT64_C(0x9e3779b97f4a7c15);
 
 stet_overlay stet_overlay_of(size_t arena_bytes_max, bool keeps_undo) {
@@ -13,6 +20,7 @@ stet_overlay stet_overlay_of(size_t arena_bytes_max, bool keeps_undo) {
 void stet_overlay_done(stet_overlay *self) {
     stet_arena_done(&self->arena);
     free(self->undo);
+    free(self->buckets);
     *self = stet_overlay_of(self->arena.bytes_max, self->keeps_undo);
 }
 
@@ -22,6 +30,14 @@ void stet_overlay_clear(stet_overlay *self) {
     self->seed = seed_start;
     self->bytes = 0;
     self->count = 0;
+    if (self->buckets_count > BUCKETS_KEEP) {
+        free(self->buckets);
+        self->buckets = NULL;
+        self->buckets_count = 0;
+    } else if (self->linked > 0) {
+        memset(self->buckets, 0, self->buckets_count * sizeof(stet_row *));
+    }
+    self->linked = 0;
     self->undo_count = 0;
     if (self->undo_capacity > UNDO_KEEP) {
         free(self->undo);
@@ -104,6 +120,50 @@ static void weigh(stet_overlay *self, const stet_row *row, int sign) {
     self->bytes += sign < 0 ? -bytes : bytes;
 }
 
+/* ---- the hash table ---- */
+
+static stet_row **bucket_of(const stet_overlay *self, stet_str key) {
+    return &self->buckets[XXH3_64bits(key.data, key.size) & (self->buckets_count - 1)];
+}
+
+static stet_row *find(const stet_overlay *self, stet_str key) {
+    if (self->linked == 0)
+        return NULL;
+    stet_row *row = *bucket_of(self, key);
+    while (row && !stet_str_equal(stet_row_key(row), key))
+        row = row->chain;
+    return row;
+}
+
+static void chain_in(stet_overlay *self, stet_row *row) {
+    stet_row **bucket = bucket_of(self, stet_row_key(row));
+    row->chain = *bucket;
+    *bucket = row;
+}
+
+static void chain_out(stet_overlay *self, const stet_row *row) {
+    stet_row **link = bucket_of(self, stet_row_key(row));
+    while (*link != row)
+        link = &(*link)->chain;
+    *link = row->chain;
+}
+
+/* Without memory for more buckets the chains grow; only the first ones must be there. */
+static bool ensure_buckets(stet_overlay *self) {
+    if (self->linked < self->buckets_count)
+        return true;
+    uint32_t count = self->buckets_count > 0 ? 2 * self->buckets_count : BUCKETS_FIRST;
+    stet_row **buckets = calloc(count, sizeof(*buckets));
+    if (!buckets)
+        return self->buckets_count > 0;
+    free(self->buckets);
+    self->buckets = buckets;
+    self->buckets_count = count;
+    for (stet_row *row = self->head ? self->head->next[0] : NULL; row; row = row->next[0])
+        chain_in(self, row);
+    return true;
+}
+
 static void unlink_row(stet_overlay *self, stet_row *row) {
     stet_row *path[STET_OVERLAY_HEIGHT_MAX];
     (void)descend(self, stet_row_key(row), /* equal_too= */ false, path);
@@ -113,6 +173,8 @@ static void unlink_row(stet_overlay *self, stet_row *row) {
     }
     if (row->next[0])
         row->next[0]->previous = row->previous;
+    chain_out(self, row);
+    self->linked--;
     weigh(self, row, -1);
 }
 
@@ -155,14 +217,15 @@ static bool overwrite(stet_overlay *self, stet_row *row, stet_str value) {
 static bool write_row(stet_overlay *self, stet_str key, stet_str value, bool fresh) {
     ASSERT(key.size > 0 && key.size <= UINT16_MAX);
     ASSERT(value.size <= UINT32_MAX);
-    if (!ensure_head(self) || !ensure_undo(self))
+    if (!ensure_head(self) || !ensure_undo(self) || !ensure_buckets(self))
         return false;
+    stet_row *known = find(self, key);
+    if (known)
+        return overwrite(self, known, value);
+
     stet_row *path[STET_OVERLAY_HEIGHT_MAX];
     stet_row *before = descend(self, key, /* equal_too= */ false, path);
     stet_row *after = before->next[0];
-    if (after && stet_str_equal(stet_row_key(after), key))
-        return overwrite(self, after, value);
-
     stet_arena_mark mark = stet_arena_mark_of(&self->arena);
     stet_row *row = row_new(self, random_height(self), key, value);
     if (!row)
@@ -175,6 +238,8 @@ static bool write_row(stet_overlay *self, stet_str key, stet_str value, bool fre
     if (after)
         after->previous = row;
     row->fresh = fresh;
+    chain_in(self, row);
+    self->linked++;
     weigh(self, row, 1);
     remember(self, (stet_undo){.row = row, .created = true, .arena = mark});
     return true;
@@ -229,8 +294,7 @@ const stet_row *stet_overlay_seek_back(const stet_overlay *self, stet_str key, b
 }
 
 const stet_row *stet_overlay_find(const stet_overlay *self, stet_str key) {
-    const stet_row *row = stet_overlay_seek(self, key, /* past= */ false);
-    return row && stet_str_equal(stet_row_key(row), key) ? row : NULL;
+    return find(self, key);
 }
 
 const stet_row *stet_overlay_first(const stet_overlay *self) {

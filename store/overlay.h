@@ -7,7 +7,8 @@
  *      head ─────────► row b ────────────► row d ─────────► end
  *      head ► row a ⇄ row b ⇄ row c ⇄ row d ⇄ row e ⇄ end
  *
- * A row is one piece of the arena: the tower, the key, the value. A second write of a key takes only the new
+ * Beside it a hash table of the same rows, chained: most questions are for one key, and walking the list costs 15
+ * comparisons. A row is one piece of the arena: the tower, the key, the value. A second write of a key takes only the new
  * value. Heights come from a generator with a fixed seed, so the same calls make the same list. Every change
  * leaves an undo entry with the arena's position before it; undoing to a mark unlinks or restores, and gives
  * the memory back, so that messages that fail one after the other do not eat the batch's memory.
@@ -23,6 +24,7 @@ enum { STET_OVERLAY_HEIGHT_MAX = 12 };
 typedef struct stet_row stet_row;
 struct stet_row {
     stet_row *previous;   /* the head before the first row */
+    stet_row *chain;      /* the next one in its bucket */
     const uint8_t *value; /* NULL: a tombstone */
     uint32_t value_size;
     uint16_t key_size;
@@ -42,6 +44,9 @@ typedef struct stet_undo {
 typedef struct stet_overlay {
     stet_arena arena;
     stet_row *head; /* of full height, before the first row; NULL before the first write */
+    stet_row **buckets;
+    uint32_t buckets_count; /* a power of two; 0 before the first write */
+    uint32_t linked;        /* rows in the list */
     uint64_t seed;
     size_t bytes;   /* keys and values of the rows that are to be written */
     uint32_t count; /* of those rows */

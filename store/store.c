@@ -165,6 +165,7 @@ void stet_store_memory_crash(stet_store *self) {
     for (size_t i = 0; i < COUNT_OF(self->overlays); i++)
         stet_overlay_clear(&self->overlays[i]);
     self->changes++;
+    memset(self->batch.memo, 0, sizeof self->batch.memo);
     self->batch.failed = false;
     stet_batch_release_reads(&self->batch);
     self->failed = false;

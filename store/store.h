@@ -130,6 +130,10 @@ uint32_t stet_batch_count(const stet_batch *self); /* rows that would be written
 /* Undo to here: one message of the turn failed, the others stay. Marks nest. No scan may be open. */
 uint64_t stet_batch_mark(const stet_batch *self);
 void stet_batch_rollback(stet_batch *self, uint64_t mark);
+/* A place where whoever writes one row again and again may keep it decoded beside it. Zeroed whenever rows are taken back
+ * (rollback, crash), never else. */
+enum { STET_BATCH_MEMO_BYTES = 1024 };
+void *stet_batch_memo(stet_batch *self);
 /* Frees what gets and scans of this message have read. The runtime calls it after each message. */
 void stet_batch_release_reads(stet_batch *self);
 /* Seals the batch and starts writing it. Only when no commit is in flight and the batch is not empty. The

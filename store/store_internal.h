@@ -19,6 +19,7 @@ struct stet_batch {
     stet_arena reads;
     uint32_t scans_open;
     bool failed;
+    _Alignas(max_align_t) uint8_t memo[STET_BATCH_MEMO_BYTES];
 };
 
 struct stet_store {

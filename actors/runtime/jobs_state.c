@@ -68,6 +68,35 @@ stet_key_reader jobs_behind(stet_str key, const stet_key *prefix) {
 
 /* ---- rows ---- */
 
+/* The state rows that were read or written last, decoded: a job's life reads its queue's five times and its key's
+ * three. A row is written here alone, and the memo is zeroed when a write is taken back. */
+typedef struct memo {
+    const stet_job_queue *queue; /* NULL: nothing */
+    jobs_queue_state state;
+    const stet_job_queue *key_queue;
+    uint32_t key_size;
+    char key[STET_JOB_KEY_SIZE_MAX];
+    jobs_key_state key_state;
+} memo;
+_Static_assert(sizeof(memo) <= STET_BATCH_MEMO_BYTES, "it fits");
+
+static void queue_memo(stet_batch *batch, const stet_job_queue *queue, const jobs_queue_state *state) {
+    memo *m = stet_batch_memo(batch);
+    m->queue = stet_batch_failed(batch) ? NULL : queue;
+    m->state = *state;
+}
+
+static void key_memo(stet_batch *batch, const stet_job_queue *queue, stet_str key,
+                     const jobs_key_state *state) {
+    memo *m = stet_batch_memo(batch);
+    m->key_queue = stet_batch_failed(batch) || key.size > sizeof(m->key) ? NULL : queue;
+    if (!m->key_queue)
+        return;
+    m->key_size = (uint32_t)key.size;
+    memcpy(m->key, key.data, key.size);
+    m->key_state = *state;
+}
+
 static stet_code put(stet_batch *batch, const stet_key *key, const stet_buf *b, bool is_new, stet_error *e) {
     if (!stet_buf_ok(b))
         return stet_error_set(e, STET_INTERNAL, "no memory to write a job's index; give the actor more");
@@ -115,7 +144,10 @@ stet_code jobs_queue_save(stet_batch *batch, const stet_job_queue *queue, const 
         stet_mp_uint(&b, state->ready_from[i]);
     }
     stet_key key = jobs_index_key(STET_TABLE_JOBS_QUEUES, queue);
-    return put(batch, &key, &b, /* is_new= */ false, e);
+    stet_code rc = put(batch, &key, &b, /* is_new= */ false, e);
+    if (rc == STET_OK)
+        queue_memo(batch, queue, state);
+    return rc;
 }
 
 static bool queue_decode(stet_str value, jobs_queue_state *state) {
@@ -148,6 +180,11 @@ static bool queue_decode(stet_str value, jobs_queue_state *state) {
 
 stet_code jobs_queue_load(stet_batch *batch, const stet_job_queue *queue, jobs_queue_state *ret,
                           stet_error *e) {
+    const memo *m = stet_batch_memo(batch);
+    if (m->queue == queue) {
+        *ret = m->state;
+        return STET_OK;
+    }
     stet_key key = jobs_index_key(STET_TABLE_JOBS_QUEUES, queue);
     stet_str value;
     stet_code rc = stet_batch_get(batch, stet_key_bytes(&key), &value, e);
@@ -157,6 +194,8 @@ stet_code jobs_queue_load(stet_batch *batch, const stet_job_queue *queue, jobs_q
     if (rc == STET_OK && !queue_decode(value, ret))
         return stet_error_set(e, STET_INTERNAL, "the state row of queue %s cannot be read; restore a backup",
                               queue->name);
+    if (rc == STET_OK)
+        queue_memo(batch, queue, ret);
     return rc;
 }
 
@@ -175,6 +214,7 @@ stet_code jobs_key_save(stet_batch *batch, const stet_job_queue *queue, stet_str
     if (all == 0 && state->paused_ms == 0) {
         if (state->stored)
             stet_batch_delete(batch, stet_key_bytes(&key));
+        key_memo(batch, queue, job_key, &(jobs_key_state){.stored = false});
         return STET_OK;
     }
     CLEANUP(stet_buf_done) stet_buf b = STET_BUF(512);
@@ -187,7 +227,12 @@ stet_code jobs_key_save(stet_batch *batch, const stet_job_queue *queue, stet_str
     stet_mp_uint(&b, state->head_level);
     stet_mp_uint(&b, state->from_level);
     stet_mp_uint(&b, state->from_order);
-    return put(batch, &key, &b, /* is_new= */ !state->stored, e);
+    stet_code rc = put(batch, &key, &b, /* is_new= */ !state->stored, e);
+    jobs_key_state now = *state;
+    now.stored = true;
+    if (rc == STET_OK)
+        key_memo(batch, queue, job_key, &now);
+    return rc;
 }
 
 static bool key_decode(stet_str value, jobs_key_state *state) {
@@ -208,6 +253,11 @@ static bool key_decode(stet_str value, jobs_key_state *state) {
 
 stet_code jobs_key_load(stet_batch *batch, const stet_job_queue *queue, stet_str job_key, jobs_key_state *ret,
                         stet_error *e) {
+    const memo *m = stet_batch_memo(batch);
+    if (m->key_queue == queue && stet_str_equal((stet_str){m->key, m->key_size}, job_key)) {
+        *ret = m->key_state;
+        return STET_OK;
+    }
     stet_key key = key_row_key(queue, job_key);
     stet_str value;
     stet_code rc = stet_batch_get(batch, stet_key_bytes(&key), &value, e);

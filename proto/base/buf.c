@@ -32,21 +32,11 @@ static bool reserve(stet_buf *self, size_t more) {
     return true;
 }
 
-void stet_buf_append(stet_buf *self, const void *data, size_t size) {
+void stet_buf_append_slow(stet_buf *self, const void *data, size_t size) {
     if (size == 0 || !reserve(self, size))
         return;
     memcpy(self->data + self->size, data, size);
     self->size += size;
-}
-
-void stet_buf_append_str(stet_buf *self, stet_str text) {
-    stet_buf_append(self, text.data, text.size);
-}
-
-void stet_buf_append_byte(stet_buf *self, uint8_t byte) {
-    if (!reserve(self, 1))
-        return;
-    self->data[self->size++] = byte;
 }
 
 void stet_buf_printf(stet_buf *self, const char *format, ...) {

@@ -19,9 +19,26 @@ typedef struct stet_buf {
 #define STET_BUF(bytes_max)                                                                                  \
     { .data = NULL, .size = 0, .capacity = 0, .size_max = (bytes_max), .failed = false }
 
-void stet_buf_append(stet_buf *self, const void *data, size_t size);
-void stet_buf_append_str(stet_buf *self, stet_str text);
-void stet_buf_append_byte(stet_buf *self, uint8_t byte);
+/* Appends when there is no room yet. */
+void stet_buf_append_slow(stet_buf *self, const void *data, size_t size);
+/* These two are most of the calls of a turn: inline where the room is there. */
+static inline void stet_buf_append(stet_buf *self, const void *data, size_t size) {
+    if (size - 1 < self->capacity - self->size && !self->failed) { /* size 0 is the other way too */
+        memcpy(self->data + self->size, data, size);
+        self->size += size;
+    } else {
+        stet_buf_append_slow(self, data, size);
+    }
+}
+static inline void stet_buf_append_byte(stet_buf *self, uint8_t byte) {
+    if (self->size < self->capacity && !self->failed)
+        self->data[self->size++] = byte;
+    else
+        stet_buf_append_slow(self, &byte, 1);
+}
+static inline void stet_buf_append_str(stet_buf *self, stet_str text) {
+    stet_buf_append(self, text.data, text.size);
+}
 void stet_buf_printf(stet_buf *self, const char *format, ...) PRINTF(2, 3);
 /* Makes room and returns where the next `size` bytes go, counted as appended; NULL when failed. */
 uint8_t *stet_buf_extend(stet_buf *self, size_t size);

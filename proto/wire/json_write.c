@@ -10,6 +10,8 @@
 /* For people's eyes and for records we wrote ourselves: deeper than any body may be. */
 #define LIMITS ((stet_mp_limits){.depth_max = DEPTH_MAX, .nodes_max = 1U << 24})
 enum { DEPTH_MAX = 64 };
+#define LOW_BITS UINT64_C(0x0101010101010101)
+#define HIGH_BITS UINT64_C(0x8080808080808080)
 
 /* ---- strings ---- */
 
@@ -38,8 +40,31 @@ static void append_valid(stet_buf *b, stet_str text) {
         stet_buf_append(b, text.data + run, text.size - run);
 }
 
+static bool any_byte_is(uint64_t eight, uint8_t byte) {
+    uint64_t zero_where = eight ^ (LOW_BITS * byte);
+    return ((zero_where - LOW_BITS) & ~zero_where & HIGH_BITS) != 0;
+}
+
+/* How much at the beginning, in steps of eight bytes, is ASCII that stands in JSON as it is. */
+static size_t plain_prefix(stet_str text) {
+    size_t size = 0;
+    for (; text.size - size >= sizeof(uint64_t); size += sizeof(uint64_t)) {
+        uint64_t eight;
+        memcpy(&eight, text.data + size, sizeof eight);
+        bool control = ((eight - LOW_BITS * 0x20) & ~eight & HIGH_BITS) != 0;
+        if ((eight & HIGH_BITS) != 0 || control || any_byte_is(eight, '"') || any_byte_is(eight, '\\') ||
+            any_byte_is(eight, 0x7f))
+            break;
+    }
+    return size;
+}
+
 void stet_json_quote(stet_buf *b, stet_str text) {
     stet_buf_append_byte(b, '"');
+    size_t plain = plain_prefix(text);
+    stet_buf_append(b, text.data, plain);
+    if (plain > 0)
+        text = (stet_str){text.data + plain, text.size - plain};
     while (text.size > 0) {
         size_t good = stet_utf8_prefix(text);
         append_valid(b, (stet_str){text.data, good});

@@ -14,22 +14,35 @@ static inline msgpack_packer packer_of(stet_buf *b) {
     return (msgpack_packer){.data = b, .callback = buf_write};
 }
 
-/* Results are ignored throughout: failure is sticky in the buffer. */
+/* Results are ignored throughout: failure is sticky in the buffer. Small numbers and short headers are one byte, and
+ * nearly all there are. */
 
 void stet_mp_map(stet_buf *b, uint32_t pairs) {
+    if (pairs < 16) {
+        stet_buf_append_byte(b, (uint8_t)(0x80 | pairs));
+        return;
+    }
     msgpack_packer p = packer_of(b);
     (void)msgpack_pack_map(&p, pairs);
 }
 
 void stet_mp_array(stet_buf *b, uint32_t items) {
+    if (items < 16) {
+        stet_buf_append_byte(b, (uint8_t)(0x90 | items));
+        return;
+    }
     msgpack_packer p = packer_of(b);
     (void)msgpack_pack_array(&p, items);
 }
 
 void stet_mp_str(stet_buf *b, stet_str text) {
     ASSERT(text.size <= UINT32_MAX);
-    msgpack_packer p = packer_of(b);
-    (void)msgpack_pack_str(&p, text.size);
+    if (text.size < 32) {
+        stet_buf_append_byte(b, (uint8_t)(0xa0 | text.size));
+    } else {
+        msgpack_packer p = packer_of(b);
+        (void)msgpack_pack_str(&p, text.size);
+    }
     stet_buf_append(b, text.data, text.size);
 }
 
@@ -45,11 +58,19 @@ void stet_mp_bin(stet_buf *b, const void *data, size_t size) {
 }
 
 void stet_mp_uint(stet_buf *b, uint64_t n) {
+    if (n < 128) {
+        stet_buf_append_byte(b, (uint8_t)n);
+        return;
+    }
     msgpack_packer p = packer_of(b);
     (void)msgpack_pack_uint64(&p, n);
 }
 
 void stet_mp_int(stet_buf *b, int64_t n) {
+    if (n >= 0 && n < 128) {
+        stet_buf_append_byte(b, (uint8_t)n);
+        return;
+    }
     msgpack_packer p = packer_of(b);
     (void)msgpack_pack_int64(&p, n);
 }
