@@ -175,7 +175,11 @@ class Instance:
             arguments.append("--sandbox")
         if self.config:
             arguments += ["--config", self.config]
-        self.stet(*arguments)
+        done = self.stet(*arguments, check=False)
+        if done.returncode == 3:  # not green within 30 s, on a slow machine: it keeps trying
+            wait_until(lambda: self.status().get("health", {}).get("status") == "green", 180, f"green after {done.stderr}")
+        elif done.returncode != 0:
+            raise AssertionError(f"stet up: exit {done.returncode}\n{done.stdout}{done.stderr}")
 
     def status(self):
         """Also while the broker is dead: then what the supervisor knows."""

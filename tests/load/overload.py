@@ -24,7 +24,7 @@ import zmq  # noqa: E402
 from lab import Client, Instance, Refused, wait_until  # noqa: E402
 
 MEMORY_MAX = 256 << 20
-# One message a commit: the actor, not these clients, is what limits.
+# Few messages a commit: the actor, not these clients, is what limits.
 CONFIG = """
 supervisor
     actors = probe
@@ -32,8 +32,7 @@ broker
     queueMax = 1024
     memoryMax = 256M
 actor
-    turnMessages = 1
-    credit = 64
+    turnMessages = 4
 """
 SAMPLES = 300
 SUBSCRIBERS = 50

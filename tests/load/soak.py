@@ -3,13 +3,14 @@
 Asserted: no violation; threads and descriptors stay what they were once all was warm. Printed: the slope of the memory of each
 process over the first half (one life each), the size of the databases, how long a put took in the first and the last quarter.
 
-Usage: soak.py [--seed N] [--seconds N] [--every SECONDS-BETWEEN-KILLS]
+Usage: soak.py [--seed N] [--seconds N] [--every SECONDS-BETWEEN-KILLS] [--signal KILL|TERM]
 """
 
 import argparse
 import json
 import os
 import random
+import signal
 import sys
 import time
 
@@ -21,6 +22,7 @@ from lab import Instance  # noqa: E402
 
 WATCHED = ("broker", "drafter", "probe", "supervisor")
 VICTIMS = ("broker", "drafter", "probe")
+SIGNALS = {"KILL": signal.SIGKILL, "TERM": signal.SIGTERM}
 # RocksDB starts its threads when it first needs them, and has its files open or not; clients come and go.
 THREADS_SLACK, DESCRIPTORS_SLACK = 3, 24
 
@@ -77,7 +79,7 @@ class Soak:
                     self.samples[name].append((second, pid, taken))
             self.database.append(sum(bytes_below(os.path.join(self.instance.data, name)) for name in ("drafter", "probe")))
             if second >= next_kill:
-                self.kills += self.instance.kill(self.random.choice(VICTIMS)) is not None
+                self.kills += self.instance.kill(self.random.choice(VICTIMS), SIGNALS[self.options.signal]) is not None
                 next_kill += self.options.every
             traffic.check_alive()
             time.sleep(min(1.0, self.options.seconds / 40))
@@ -111,6 +113,7 @@ def main():
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--seconds", type=float, default=3600)
     parser.add_argument("--every", type=float, default=10)
+    parser.add_argument("--signal", choices=SIGNALS, default="KILL", help="TERM: each ends in order and is started again")
     options = parser.parse_args()
     with Instance(config=CONFIG) as instance:
         instance.http("POST", "/sandbox/pace", {"delayMs": 40, "tokenDelayMs": 5})
