@@ -240,10 +240,7 @@ static void an_answer_that_is_late_or_nonsense_lets_nobody_in(void **state) {
         {"1.0", "other", "200", "OK", "user", "", NULL}, /* another request's */
         {"1.0", "ID", "200", "OK", NULL},                /* too short */
         {"garbage", NULL},
-        {"1.0", "ID", "200", "OK", "user",
-         "\x05"
-         "x",
-         NULL} /* metadata that ends early */
+        {"1.0", "ID", "200", "OK", "user", "\005", NULL} /* metadata that ends early */
     };
     static const char *const good[] = {"1.0", "ID", "200", "OK", "user", "", NULL};
     place *p = *state;
