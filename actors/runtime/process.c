@@ -183,7 +183,8 @@ static int run(stet_process *self) {
         return STET_EXIT_INTERNAL;
     if (stet_paths_create(&self->paths, &error) != STET_OK)
         return complain("paths.refused", &error, STET_EXIT_CONFIG);
-    if (stet_make_directories(self->directory, &error) != STET_OK)
+    if (stet_make_directories(self->directory, &error) != STET_OK ||
+        stet_check_private(self->directory, /* may_be_link= */ true, &error) != STET_OK)
         return complain("paths.refused", &error, STET_EXIT_CONFIG);
     stet_code rc = open_store(self, &error);
     if (rc != STET_OK)

@@ -146,11 +146,9 @@ stet_code stet_make_directories(const char *path, stet_error *e) {
     return STET_OK;
 }
 
-/* The run directory may lie in /tmp, where others can create it before us: what is not ours alone is refused.
- */
-static stet_code check_private(const char *path, stet_error *e) {
+stet_code stet_check_private(const char *path, bool may_be_link, stet_error *e) {
     struct stat info;
-    if (lstat(path, &info) != 0)
+    if ((may_be_link ? stat(path, &info) : lstat(path, &info)) != 0)
         return stet_error_set(e, STET_INVALID, "%s: %s", path, strerror(errno));
     if (!S_ISDIR(info.st_mode))
         return stet_error_set(e, STET_INVALID, "%s is not a directory: remove it", path);
@@ -171,7 +169,7 @@ stet_code stet_paths_create(const stet_paths *paths, stet_error *e) {
         if (rc != STET_OK)
             return rc;
     }
-    return check_private(paths->run, e);
+    return stet_check_private(paths->run, /* may_be_link= */ false, e);
 }
 
 stet_code stet_paths_actor(const stet_paths *paths, const char *actor, uint32_t partition,

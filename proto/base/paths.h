@@ -34,6 +34,9 @@ stet_code stet_paths_actor(const stet_paths *paths, const char *actor, uint32_t 
 /* mkdir -p with mode 0700. */
 NODISCARD
 stet_code stet_make_directories(const char *path, stet_error *e);
+/* A directory of ours that nobody else may enter; STET_FORBIDDEN says what to do. may_be_link: false where
+ * others can put one before us, as in /tmp. */
+NODISCARD stet_code stet_check_private(const char *path, bool may_be_link, stet_error *e);
 /* Takes an exclusive lock (fcntl) on DIR/name; *ret_fd stays open as long as it is held, close-on-exec.
  * STET_CONFLICT when another process holds it (its pid in the message). The kernel frees it when the holder
  * dies. */

@@ -194,7 +194,7 @@ class ModesTest(unittest.TestCase):
             instance.stet("down")
             self.assertTrue(self.starts(instance))
             for name, good, bad in (("keys", 0o700, 0o750), ("keys/server.key", 0o600, 0o640), ("keys/app.pub", 0o600, 0o604),
-                                    ("run", 0o700, 0o755)):
+                                    ("run", 0o700, 0o755), ("drafter/0", 0o700, 0o755)):
                 path = os.path.join(instance.data, name)
                 os.chmod(path, bad)
                 self.assertFalse(self.starts(instance), name)
