@@ -95,12 +95,14 @@ static stet_code fill_and_measure(bench_instance *instance, const bench_options 
     if (rc == STET_OK)
         rc = restart_and_time(instance, &first_ms, e);
     if (rc == STET_OK)
-        printf("{\"figure\":\"backlog\",\"queued\":%llu,\"rssBytes\":%lld,\"rssOverIdleBytes\":%lld,"
-               "\"diskBytes\":%lld,"
-               "\"fillPerSecond\":%.0f,\"submitsBesidePerSecond\":%.0f,\"startToFirstJobMs\":%lld}\n",
-               (unsigned long long)options->backlog, (long long)rss, (long long)(rss - rss_idle),
-               (long long)disk, (double)options->backlog / filled.seconds,
-               (double)beside.completed / beside.seconds, (long long)first_ms);
+        bench_report_figure(
+            &options->report,
+            "{\"figure\":\"backlog\",\"queued\":%llu,\"rssBytes\":%lld,\"rssOverIdleBytes\":%lld,"
+            "\"diskBytes\":%lld,"
+            "\"fillPerSecond\":%.0f,\"submitsBesidePerSecond\":%.0f,\"startToFirstJobMs\":%lld}",
+            (unsigned long long)options->backlog, (long long)rss, (long long)(rss - rss_idle),
+            (long long)disk, (double)options->backlog / filled.seconds,
+            (double)beside.completed / beside.seconds, (long long)first_ms);
     return rc;
 }
 

@@ -3,7 +3,7 @@
 #ifndef BENCH_H
 #define BENCH_H
 
-#include "proto/base/code.h"
+#include "tools/bench/report.h"
 
 typedef struct bench_options {
     const char *directory; /* where instances are made */
@@ -11,6 +11,7 @@ typedef struct bench_options {
     uint32_t payload_bytes;
     uint64_t backlog;                   /* queued jobs of the backlog figure */
     uint32_t only_window, only_clients; /* 0: the whole table */
+    bench_report report;
 } bench_options;
 
 NODISCARD

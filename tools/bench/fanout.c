@@ -116,11 +116,12 @@ static stet_code measure(const bench_options *options, uint32_t count, stet_erro
         uint64_t began = stet_clock_boot_ns();
         uint64_t published = publish_for(publisher, s, options->seconds);
         double seconds = (double)(stet_clock_boot_ns() - began) / 1e9;
-        printf("{\"figure\":\"fanout\",\"subscribers\":%u,\"eventBytes\":%d,\"publishedPerSecond\":%.0f,"
-               "\"deliveredPerSecond\":%.0f,\"lost\":%llu}\n",
-               count, EVENT_BYTES, (double)published / seconds, (double)atomic_load(&s->delivered) / seconds,
-               (unsigned long long)atomic_load(&s->lost));
-        (void)fflush(stdout);
+        bench_report_figure(
+            &options->report,
+            "{\"figure\":\"fanout\",\"subscribers\":%u,\"eventBytes\":%d,\"publishedPerSecond\":%.0f,"
+            "\"deliveredPerSecond\":%.0f,\"lost\":%llu}",
+            count, EVENT_BYTES, (double)published / seconds, (double)atomic_load(&s->delivered) / seconds,
+            (unsigned long long)atomic_load(&s->lost));
         atomic_store(&s->stop, true);
         (void)waitpid(pid, NULL, 0);
         (void)zmq_close(publisher);

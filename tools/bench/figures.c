@@ -22,16 +22,17 @@ static double us_each(double seconds, const load_result *result) {
     return result->completed ? seconds * 1e6 / (double)result->completed : 0;
 }
 
-static void print_load(const char *figure, const load_options *load, const load_result *result) {
-    printf("{\"figure\":\"%s\",\"window\":%u,\"clients\":%u,\"payloadBytes\":%u,\"perSecond\":%.0f,\"p50Ms\":"
-           "%.3f,"
-           "\"p99Ms\":%.3f,\"p999Ms\":%.3f,\"brokerCpuUs\":%.2f,\"actorsCpuUs\":%.2f,\"refused\":%llu,"
-           "\"seconds\":%.2f}\n",
-           figure, load->window, load->clients, load->payload_bytes,
-           (double)result->completed / result->seconds, result->p50_ms, result->p99_ms, result->p999_ms,
-           us_each(result->broker_cpu_seconds, result), us_each(result->actors_cpu_seconds, result),
-           (unsigned long long)result->refused, result->seconds);
-    (void)fflush(stdout);
+static void print_load(const bench_report *report, const char *figure, const load_options *load,
+                       const load_result *result) {
+    bench_report_figure(
+        report,
+        "{\"figure\":\"%s\",\"window\":%u,\"clients\":%u,\"payloadBytes\":%u,\"perSecond\":%.0f,\"p50Ms\":"
+        "%.3f,"
+        "\"p99Ms\":%.3f,\"p999Ms\":%.3f,\"brokerCpuUs\":%.2f,\"actorsCpuUs\":%.2f,\"refused\":%llu,"
+        "\"seconds\":%.2f}",
+        figure, load->window, load->clients, load->payload_bytes, (double)result->completed / result->seconds,
+        result->p50_ms, result->p99_ms, result->p999_ms, us_each(result->broker_cpu_seconds, result),
+        us_each(result->actors_cpu_seconds, result), (unsigned long long)result->refused, result->seconds);
 }
 
 /* One instance for the whole table of windows and clients, as a user's instance would go on. */
@@ -54,7 +55,7 @@ static stet_code throughput(const bench_options *options, const char *figure, co
             load_result result;
             rc = load_run(&load, &result, e);
             if (rc == STET_OK)
-                print_load(figure, &load, &result);
+                print_load(&options->report, figure, &load, &result);
         }
     bench_instance_end(&instance);
     return rc;
@@ -91,7 +92,7 @@ stet_code bench_latency(const bench_options *options, stet_error *e) {
     if (rc == STET_OK)
         rc = load_run(&load, &result, e);
     if (rc == STET_OK)
-        print_load("jobAt200PerSecond", &load, &result);
+        print_load(&options->report, "jobAt200PerSecond", &load, &result);
     bench_instance_end(&instance);
     return rc;
 }
@@ -112,17 +113,21 @@ stet_code bench_idle(const bench_options *options, stet_error *e) {
         (void)usleep((useconds_t)(span * 1e6));
         double after = bench_cpu_seconds(instance.broker);
         rss = bench_rss_bytes(instance.broker);
-        printf("{\"figure\":\"idle\",\"process\":\"broker\",\"rssBytes\":%lld}\n", (long long)rss);
+        bench_report_figure(&options->report,
+                            "{\"figure\":\"idle\",\"process\":\"broker\",\"rssBytes\":%lld}", (long long)rss);
         for (int i = 0; i < instance.actors_count; i++) {
             after += bench_cpu_seconds(instance.actors[i]);
             int64_t one = bench_rss_bytes(instance.actors[i]);
-            printf("{\"figure\":\"idle\",\"process\":\"%s\",\"rssBytes\":%lld}\n", instance.names[i],
-                   (long long)one);
+            bench_report_figure(&options->report,
+                                "{\"figure\":\"idle\",\"process\":\"%s\",\"rssBytes\":%lld}",
+                                instance.names[i], (long long)one);
             rss += one;
         }
-        printf("{\"figure\":\"idle\",\"process\":\"all\",\"rssBytes\":%lld,\"cpuPercent\":%.3f,\"startMs\":%"
-               "lld}\n",
-               (long long)rss, (after - before) / span * 100, (long long)start_ms);
+        bench_report_figure(
+            &options->report,
+            "{\"figure\":\"idle\",\"process\":\"all\",\"rssBytes\":%lld,\"cpuPercent\":%.3f,\"startMs\":%"
+            "lld}",
+            (long long)rss, (after - before) / span * 100, (long long)start_ms);
     }
     bench_instance_end(&instance);
     return rc;

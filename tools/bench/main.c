@@ -31,6 +31,7 @@ static int usage(FILE *out, int status) {
                        "  --payload BYTES  of each request (default 1024)\n"
                        "  --backlog N      jobs of the backlog figure (default 1000000)\n"
                        "  --window N, --clients N   only these rows of a table\n"
+                       "  --compare FILE   a saved run: prints this one as ratios of it, too\n"
                        "Compare with another program in the same run: machines drift.\n");
     return status;
 }
@@ -42,19 +43,19 @@ static bool number(const char *text, double least, double *ret) {
     return errno == 0 && end != text && *end == 0 && *ret >= least;
 }
 
-static bool parse(int argc, char **argv, bench_options *o, bool *ret_help) {
-    static const struct option names[] = {{"seconds", 1, NULL, 's'}, {"directory", 1, NULL, 'd'},
-                                          {"payload", 1, NULL, 'p'}, {"backlog", 1, NULL, 'b'},
-                                          {"window", 1, NULL, 'w'},  {"clients", 1, NULL, 'c'},
-                                          {"help", 0, NULL, 'h'},    {NULL, 0, NULL, 0}};
+static bool parse(int argc, char **argv, bench_options *o, const char **ret_compare, bool *ret_help) {
+    static const struct option names[] = {
+        {"seconds", 1, NULL, 's'}, {"directory", 1, NULL, 'd'}, {"payload", 1, NULL, 'p'},
+        {"backlog", 1, NULL, 'b'}, {"window", 1, NULL, 'w'},    {"clients", 1, NULL, 'c'},
+        {"compare", 1, NULL, 'r'}, {"help", 0, NULL, 'h'},      {NULL, 0, NULL, 0}};
     for (int option; (option = getopt_long(argc, argv, "h", names, NULL)) != -1;) {
         double n = 0;
         if (option == 'h') {
             *ret_help = true;
             return true;
         }
-        if (option == 'd') {
-            o->directory = optarg;
+        if (option == 'd' || option == 'r') {
+            *(option == 'd' ? &o->directory : ret_compare) = optarg;
             continue;
         }
         if (option == '?' || !number(optarg, option == 's' ? 0.1 : 1, &n)) {
@@ -92,14 +93,21 @@ static int run(const struct figure *figure, const bench_options *options) {
 }
 
 int main(int argc, char **argv) {
-    bench_options options = {.directory = "/tmp", .seconds = 2, .payload_bytes = 1024, .backlog = 1000000};
+    bench_options options = {
+        .directory = "/tmp", .seconds = 2, .payload_bytes = 1024, .backlog = 1000000, .report = BENCH_REPORT};
+    const char *compare = NULL;
     bool help = false;
-    if (!parse(argc, argv, &options, &help))
+    if (!parse(argc, argv, &options, &compare, &help))
         return usage(stderr, STET_EXIT_USAGE);
     if (help)
         return usage(stdout, STET_EXIT_OK);
     if (optind == argc)
         return usage(stderr, STET_EXIT_USAGE);
+    stet_error e = {.message = ""};
+    if (compare && bench_report_compare(&options.report, compare, &e) != STET_OK) {
+        (void)fprintf(stderr, "stet-bench: %s\n", e.message);
+        return STET_EXIT_USAGE;
+    }
     int status = STET_EXIT_OK;
     for (int i = optind; i < argc && status == STET_EXIT_OK; i++) {
         const struct figure *one = find(argv[i]);
@@ -111,5 +119,6 @@ int main(int argc, char **argv) {
             if (!one || one == &figures[k])
                 status = run(&figures[k], &options);
     }
+    bench_report_done(&options.report);
     return status;
 }
