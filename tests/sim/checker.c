@@ -352,7 +352,6 @@ static bool may_follow(uint32_t before, uint32_t after) {
     case CHECKER_JOB_DONE:
         return false;
     case CHECKER_JOB_ERROR:
-        return after == CHECKER_QUEUED;
     case CHECKER_CANCELLED:
         return after == CHECKER_QUEUED;
     case CHECKER_QUEUED:

@@ -29,7 +29,7 @@ static _Noreturn void hunt(stet_plant plant, uint64_t seed, uint64_t count) {
         if (sim_run(s, &(sim_options){.seed = seed + i, .profile = -1}))
             continue;
         (void)printf("%-22s found by seed %llu, the %lluth: %s\n", plants[plant].name,
-                     (unsigned long long)(seed + i), (unsigned long long)(i + 1), s->world.violation);
+                     (unsigned long long)seed + i, (unsigned long long)i + 1, s->world.violation);
         (void)fflush(stdout);
         _exit(0);
     }
