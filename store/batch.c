@@ -40,7 +40,7 @@ stet_code stet_batch_get(stet_batch *self, stet_str key, stet_str *ret_value, st
     /* A copy: a later rollback or completion takes the row's own memory back. */
     stet_str copy = stet_arena_copy(&self->reads, stet_row_value(row));
     if (!copy.data)
-        return stet_error_set(e, STET_INTERNAL, "out of memory for a value that was read");
+        return stet_error_set(e, STET_BUSY, "out of memory for a value that was read");
     *ret_value = copy;
     return STET_OK;
 }

@@ -32,7 +32,7 @@ struct stet_committer {
 
 static void write_commit(stet_committer *self, stet_commit *commit) {
     if (!stet_commit_build(commit->rows, &commit->record, &self->write)) {
-        stet_error_set(&self->failure, STET_INTERNAL, "out of memory for the commit");
+        stet_error_set(&self->failure, STET_BUSY, "out of memory for the commit");
         return;
     }
     commit->write_bytes = self->write.size;
@@ -149,7 +149,7 @@ stet_code stet_committer_start(stet_rocks *rocks, stet_witness *witness_file, st
                                stet_error *e) {
     stet_committer *self = malloc(sizeof *self);
     if (!self)
-        return stet_error_set(e, STET_INTERNAL, "out of memory for the store");
+        return stet_error_set(e, STET_BUSY, "out of memory for the store");
     *self = (stet_committer){.rocks = rocks,
                              .witness = witness_file,
                              .event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK),

@@ -154,6 +154,9 @@ static stet_code open_writer(durable_engine *self, const stet_store_options *opt
     stet_code rc = stet_recovery_open(&recovery, &self->rocks, ret_head, &witness, e);
     if (rc == STET_OK)
         rc = stet_witness_open(options->directory, &witness, &self->witness, e);
+    /* Opening has made a new manifest. */
+    if (rc == STET_OK && ret_head->present)
+        rc = stet_witness_write(self->witness, ret_head->epoch, ret_head->record.number, &ret_head->hash, e);
     if (rc == STET_OK)
         rc = stet_committer_start(self->rocks, self->witness, &self->committer, e);
     return rc;
@@ -176,7 +179,7 @@ static stet_code open_reader(durable_engine *self, const stet_store_options *opt
                                 .read_only = true};
     bool corrupt = false;
     rc = STET_INTERNAL;
-    for (int i = 0; i < READ_ONLY_TRIES && rc == STET_INTERNAL; i++)
+    for (int i = 0; i < READ_ONLY_TRIES && (rc == STET_INTERNAL || rc == STET_BUSY); i++)
         rc = stet_rocks_open(&rocks, &self->rocks, &corrupt, e);
     if (rc != STET_OK && corrupt) {
         stet_log(STET_WARN, "store.damaged.read",
@@ -194,7 +197,7 @@ stet_code stet_durable_open(const stet_store_options *options, stet_engine **ret
                             stet_error *e) {
     durable_engine *self = calloc(1, sizeof *self);
     if (!self)
-        return stet_error_set(e, STET_INTERNAL, "out of memory for the store");
+        return stet_error_set(e, STET_BUSY, "out of memory for the store");
     self->base.ops = &durable_ops;
     if (!stet_files_info_log_directory(options->directory, options->read_only, self->log_directory))
         self->log_directory[0] = '\0';

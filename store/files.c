@@ -13,9 +13,12 @@
 enum { COPY_BYTES = 64 << 10, HASH_TEXT_BYTES = 12 };
 static const char memory_directory[] = "/dev/shm";
 
+stet_code stet_files_code(int error) {
+    return error == ENOSPC || error == EDQUOT ? STET_UNAVAILABLE : error == EIO ? STET_BUSY : STET_INTERNAL;
+}
+
 static stet_code failed(const char *doing, const char *path, stet_error *e) {
-    return stet_error_set(e, errno == ENOSPC ? STET_UNAVAILABLE : STET_INTERNAL, "%s %.120s: %s", doing, path,
-                          strerror(errno));
+    return stet_error_set(e, stet_files_code(errno), "%s %.120s: %s", doing, path, strerror(errno));
 }
 
 stet_code stet_files_join(const char *directory, const char *name, char ret[STET_PATH_MAX], stet_error *e) {
@@ -54,7 +57,7 @@ static stet_code write_all(int fd, const uint8_t *data, size_t size, const char 
 static stet_code copy_bytes(int from, int to, const char *path, stet_error *e) {
     uint8_t *bytes = malloc(COPY_BYTES);
     if (!bytes)
-        return stet_error_set(e, STET_INTERNAL, "out of memory for copying %.120s", path);
+        return stet_error_set(e, STET_BUSY, "out of memory for copying %.120s", path);
     stet_code rc = STET_OK;
     while (rc == STET_OK) {
         ssize_t size = read(from, bytes, COPY_BYTES);

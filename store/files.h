@@ -13,6 +13,8 @@ bool stet_files_exists(const char *path);
 /* Makes the names in the directory durable. */
 NODISCARD
 stet_code stet_files_sync_directory(const char *path, stet_error *e);
+/* What an errno of the disk means for opening: full (wait), failed (start again), or else. */
+stet_code stet_files_code(int error);
 /* Copies a database's directory, which must be flat: table files (never changed once written) as hard links,
  * the rest byte by byte and synced. `to` must not exist. */
 NODISCARD

@@ -31,7 +31,7 @@ static stet_code memory_get(stet_engine *base, stet_str key, stet_arena *into, s
         return STET_NOT_FOUND;
     stet_str copy = stet_arena_copy(into, stet_row_value(row));
     if (!copy.data)
-        return stet_error_set(e, STET_INTERNAL, "out of memory for a value that was read");
+        return stet_error_set(e, STET_BUSY, "out of memory for a value that was read");
     *ret = copy;
     return STET_OK;
 }
@@ -116,7 +116,7 @@ static void memory_submit(stet_engine *base, stet_commit *commit) {
     commit->nanoseconds = 0;
     if (!stet_commit_build(commit->rows, &commit->record, &self->write)) {
         commit->result = STET_COMMIT_UNKNOWN;
-        stet_error_set(&commit->error, STET_INTERNAL, "out of memory for the commit");
+        stet_error_set(&commit->error, STET_BUSY, "out of memory for the commit");
     }
     commit->write_bytes = self->write.size;
 }
@@ -163,7 +163,7 @@ static bool memory_collect(stet_engine *base) {
     stet_commit_record_encode(&commit->record, head);
     if (!applied || !apply(self, stet_store_key_head, stet_str_from(head, sizeof head)) || !compact(self)) {
         commit->result = STET_COMMIT_UNKNOWN;
-        stet_error_set(&commit->error, STET_INTERNAL, "out of memory for the rows of the commit");
+        stet_error_set(&commit->error, STET_BUSY, "out of memory for the rows of the commit");
     }
     return true;
 }
@@ -207,7 +207,7 @@ static const stet_engine_ops memory_ops = {.get = memory_get,
 stet_code stet_memory_engine_new(stet_engine **ret, stet_error *e) {
     memory_engine *self = malloc(sizeof *self);
     if (!self)
-        return stet_error_set(e, STET_INTERNAL, "out of memory for the store");
+        return stet_error_set(e, STET_BUSY, "out of memory for the store");
     *self = (memory_engine){.base.ops = &memory_ops,
                             .durable = stet_overlay_of(SIZE_MAX, /* keeps_undo= */ false),
                             .write = STET_BUF(STET_COMMIT_BYTES_MAX)};

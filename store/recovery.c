@@ -22,7 +22,7 @@ static unsigned long long llu(uint64_t n) {
 
 static stet_code move(const recovery *self, const char *from, const char *to, stet_error *e) {
     if (rename(from, to) != 0)
-        return stet_error_set(e, STET_INTERNAL, "renaming %.100s: %s", from, strerror(errno));
+        return stet_error_set(e, stet_files_code(errno), "renaming %.100s: %s", from, strerror(errno));
     return stet_files_sync_directory(self->options->directory, e);
 }
 
@@ -211,6 +211,25 @@ static stet_code is_there(const recovery *self, bool *ret_there, stet_error *e) 
     return STET_OK;
 }
 
+/* Before anything is opened, which would delete the tables that a shortened manifest does not name. */
+static stet_code check_manifest(const recovery *self, stet_error *e) {
+    const stet_manifest *known = &self->witness.manifest;
+    stet_manifest found;
+    if (self->witness.state != STET_WITNESS_KNOWN || known->number == 0)
+        return STET_OK;
+    stet_code rc = stet_manifest_read(self->options->directory, known->bytes, &found, e);
+    if (rc != STET_OK || found.number > known->number)
+        return rc;
+    if (found.number == known->number && found.bytes == known->bytes &&
+        stet_hash_equal(&found.hash, &known->hash))
+        return STET_OK;
+    return stet_error_set(
+        e, STET_INTERNAL,
+        "%.80s is damaged: db/MANIFEST-%06llu is not the one that was witnessed, with %llu bytes; nothing is "
+        "served or changed; restore a backup",
+        self->options->directory, llu(known->number), llu(known->bytes));
+}
+
 /* The witness is there before the database: else a power cut in the first moments, which may tear the first
  * records of the log, could not be told from damage. */
 static stet_code begin_witness(recovery *self, stet_error *e) {
@@ -235,6 +254,8 @@ stet_code stet_recovery_open(const stet_recovery_options *options, stet_rocks **
         rc = is_there(&self, &there, e);
     if (rc == STET_OK && !there && self.witness.state == STET_WITNESS_NONE)
         rc = begin_witness(&self, e);
+    if (rc == STET_OK && there)
+        rc = check_manifest(&self, e);
     if (rc != STET_OK)
         return rc;
     rc = open_at(&self, self.db, STET_LOG_STRICT, !there, ret, ret_head, &corrupt, e);

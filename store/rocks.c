@@ -52,6 +52,8 @@ static stet_code check(char *error, const char *doing, stet_error *e) {
     } else if (strstr(error, "While lock file") || strstr(error, "lock hold by current process")) {
         code = STET_CONFLICT;
         advice = "another process has the store open: stop it first";
+    } else if (begins_with(error, "IO error") && !strstr(error, "No such file")) {
+        code = STET_BUSY; /* the disk failed; of the data nothing is known to be wrong */
     }
     stet_error_set(e, code, "%s: %.150s; %s", doing, error, advice);
     rocksdb_free(error);
@@ -173,7 +175,7 @@ stet_code stet_rocks_open(const stet_rocks_options *options, stet_rocks **ret, b
     *ret_corrupt = false;
     stet_rocks *self = calloc(1, sizeof *self);
     if (!self)
-        return stet_error_set(e, STET_INTERNAL, "out of memory for the store");
+        return stet_error_set(e, STET_BUSY, "out of memory for the store");
     stet_rocks_thread_begins();
     self->read_only = options->read_only;
     self->options = rocksdb_options_create();
@@ -219,7 +221,7 @@ stet_code stet_rocks_get(void *from, stet_str key, stet_arena *into, stet_str *r
     stet_str copy = stet_arena_copy(into, stet_str_from(data, size));
     rocksdb_pinnableslice_destroy(pinned);
     if (!copy.data)
-        return stet_error_set(e, STET_INTERNAL, "out of memory for a value that was read");
+        return stet_error_set(e, STET_BUSY, "out of memory for a value that was read");
     *ret = copy;
     return STET_OK;
 }

@@ -75,7 +75,7 @@ static stet_code take_directory(stet_store *self, const stet_store_options *opti
     FAULT(open_locked);
     self->space = malloc(sizeof *self->space);
     if (!self->space)
-        return stet_error_set(e, STET_INTERNAL, "out of memory for the store");
+        return stet_error_set(e, STET_BUSY, "out of memory for the store");
     rc = stet_space_init(self->space, options->directory, options->free_min_bytes, options->ballast_bytes, e);
     if (rc == STET_OK)
         rc = stet_space_prepare(self->space, stet_durable_headroom(options), e);
@@ -108,7 +108,7 @@ stet_code stet_store_open(const stet_store_options *options, stet_store **ret, s
         return stet_error_set(e, STET_INTERNAL, "libsodium cannot be initialised");
     stet_store *self = store_new(options->partition);
     if (!self)
-        return stet_error_set(e, STET_INTERNAL, "out of memory for the store");
+        return stet_error_set(e, STET_BUSY, "out of memory for the store");
     stet_code rc = open_durable(self, options, e);
     if (rc == STET_OK)
         *ret = self;
@@ -122,7 +122,7 @@ stet_code stet_store_open_memory(uint32_t partition, stet_store **ret, stet_erro
         return stet_error_set(e, STET_INTERNAL, "libsodium cannot be initialised");
     stet_store *self = store_new(partition);
     if (!self)
-        return stet_error_set(e, STET_INTERNAL, "out of memory for the store");
+        return stet_error_set(e, STET_BUSY, "out of memory for the store");
     self->in_memory = true;
     stet_code rc = stet_memory_engine_new(&self->engine, e);
     if (rc == STET_OK)

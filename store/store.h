@@ -65,6 +65,7 @@ typedef struct stet_store_options {
 /* Opens with strict log recovery; on a torn tail or damage decides by the witness as store/recovery.h says.
  * STET_CONFLICT: another process has it. STET_INVALID: format not known (both versions named), another
  * partition. STET_UNAVAILABLE: the disk is full, even without the ballast: wait and open again.
+ * STET_BUSY: the disk (EIO) or memory failed: end the process and start again.
  * STET_NOT_FOUND: read_only and nothing there. STET_INTERNAL: acknowledged data is missing or damaged: refuse
  * to serve, the message says what to restore.
  */

@@ -16,16 +16,23 @@ enum {
     AT_EPOCH = 16,
     AT_NUMBER = 24,
     AT_HASH = 32,
-    AT_CHECK = 64,
-    SLOT_BYTES = 96
+    AT_MANIFEST_NUMBER = 64,
+    AT_MANIFEST_BYTES = 72,
+    AT_MANIFEST_HASH = 80,
+    AT_CHECK = 112,
+    SLOT_BYTES = 144
 };
-_Static_assert(AT_HASH + STET_HASH_BYTES == AT_CHECK, "the check covers everything before it");
+_Static_assert(AT_HASH + STET_HASH_BYTES == AT_MANIFEST_NUMBER &&
+                   AT_MANIFEST_HASH + STET_HASH_BYTES == AT_CHECK,
+               "the check covers everything before it");
 
-static const char magic[8] = {'S', 'T', 'E', 'T', 'W', 'I', 'T', '1'};
+static const char magic[8] = {'S', 'T', 'E', 'T', 'W', 'I', 'T', '2'};
 
 struct stet_witness {
     int fd;
     uint64_t generation;
+    stet_manifest manifest; /* as it was last synced */
+    char directory[STET_PATH_MAX];
 };
 
 static void put_u64(uint8_t *at, uint64_t n) {
@@ -59,6 +66,9 @@ static bool decode(const uint8_t slot[SLOT_BYTES], stet_witness_record *ret) {
     ret->epoch = get_u64(slot + AT_EPOCH);
     ret->number = get_u64(slot + AT_NUMBER);
     memcpy(ret->hash.bytes, slot + AT_HASH, STET_HASH_BYTES);
+    ret->manifest.number = get_u64(slot + AT_MANIFEST_NUMBER);
+    ret->manifest.bytes = get_u64(slot + AT_MANIFEST_BYTES);
+    memcpy(ret->manifest.hash.bytes, slot + AT_MANIFEST_HASH, STET_HASH_BYTES);
     return true;
 }
 
@@ -71,7 +81,7 @@ stet_code stet_witness_read(const char *directory, stet_witness_record *ret, ste
     if (fd < 0 && errno == ENOENT)
         return STET_OK;
     if (fd < 0)
-        return stet_error_set(e, STET_INTERNAL, "%s cannot be opened: %s", path, strerror(errno));
+        return stet_error_set(e, stet_files_code(errno), "%s cannot be opened: %s", path, strerror(errno));
     bool blank[SLOTS] = {false};
     for (int i = 0; i < SLOTS; i++) {
         uint8_t slot[SLOT_BYTES];
@@ -81,9 +91,10 @@ stet_code stet_witness_read(const char *directory, stet_witness_record *ret, ste
             size = pread(fd, slot, sizeof slot, (off_t)i * SLOT_STRIDE);
         while (size < 0 && errno == EINTR);
         if (size < 0) {
-            stet_error_set(e, STET_INTERNAL, "%s cannot be read: %s", path, strerror(errno));
+            stet_code rc =
+                stet_error_set(e, stet_files_code(errno), "%s cannot be read: %s", path, strerror(errno));
             (void)close(fd);
-            return STET_INTERNAL;
+            return rc;
         }
         blank[i] = is_blank(slot, (size_t)size);
         if (ret->state == STET_WITNESS_NONE && !blank[i])
@@ -106,8 +117,7 @@ stet_code stet_witness_open(const char *directory, const stet_witness_record *fr
         return stet_error_set(e, STET_INVALID, "the path of the store's directory is too long");
     int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
     if (fd < 0)
-        return stet_error_set(e, errno == ENOSPC ? STET_UNAVAILABLE : STET_INTERNAL,
-                              "%s cannot be opened: %s", path, strerror(errno));
+        return stet_error_set(e, stet_files_code(errno), "%s cannot be opened: %s", path, strerror(errno));
     /* Its blocks are taken now, so that the witness can still be written when the disk is full. */
     if (fallocate(fd, 0, 0, SLOTS * SLOT_STRIDE) != 0 && errno == ENOSPC) {
         (void)close(fd);
@@ -117,9 +127,10 @@ stet_code stet_witness_open(const char *directory, const stet_witness_record *fr
     stet_witness *self = rc == STET_OK ? malloc(sizeof *self) : NULL;
     if (!self) {
         (void)close(fd);
-        return rc != STET_OK ? rc : stet_error_set(e, STET_INTERNAL, "out of memory for the store");
+        return rc != STET_OK ? rc : stet_error_set(e, STET_BUSY, "out of memory for the store");
     }
     *self = (stet_witness){.fd = fd, .generation = from->generation};
+    (void)snprintf(self->directory, sizeof self->directory, "%s", directory);
     *ret = self;
     return STET_OK;
 }
@@ -128,11 +139,17 @@ stet_code stet_witness_write(stet_witness *self, uint64_t epoch, uint64_t number
                              stet_error *e) {
     uint64_t generation = self->generation + 1;
     uint8_t slot[SLOT_BYTES];
+    stet_code rc = stet_manifest_sync(self->directory, &self->manifest, e);
+    if (rc != STET_OK)
+        return rc;
     memcpy(slot, magic, sizeof magic);
     put_u64(slot + AT_GENERATION, generation);
     put_u64(slot + AT_EPOCH, epoch);
     put_u64(slot + AT_NUMBER, number);
     memcpy(slot + AT_HASH, hash->bytes, STET_HASH_BYTES);
+    put_u64(slot + AT_MANIFEST_NUMBER, self->manifest.number);
+    put_u64(slot + AT_MANIFEST_BYTES, self->manifest.bytes);
+    memcpy(slot + AT_MANIFEST_HASH, self->manifest.hash.bytes, STET_HASH_BYTES);
     stet_hash check = stet_hash_of(stet_str_from(slot, AT_CHECK));
     memcpy(slot + AT_CHECK, check.bytes, sizeof check.bytes);
     FAULT(witness_before);
@@ -142,7 +159,7 @@ stet_code stet_witness_write(stet_witness *self, uint64_t epoch, uint64_t number
     while (size < 0 && errno == EINTR);
     FAULT(witness_between);
     if (size != (ssize_t)sizeof slot || fdatasync(self->fd) != 0)
-        return stet_error_set(e, STET_INTERNAL, "the witness cannot be written: %s; end the process",
+        return stet_error_set(e, STET_BUSY, "the witness cannot be written: %s; end the process",
                               strerror(errno));
     FAULT(witness_after);
     self->generation = generation;

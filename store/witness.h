@@ -5,12 +5,14 @@
  * beside db/ has two slots, in two blocks of 4096 bytes; each write goes to the older one and is synced, so
  * that a cut write leaves the other. A slot, integers big-endian:
  *
- *      0   8  magic "STETWIT1"
+ *      0   8  magic "STETWIT2"
  *      8   8  generation: the higher one counts
  *     16   8  epoch
  *     24   8  commit number
  *     32  32  hash of that commit
- *     64  32  BLAKE2b-256 of the 64 bytes before
+ *     64  16  number and size of RocksDB's manifest, 0 when there is none (manifest.h)
+ *     80  32  hash of that many bytes of it
+ *    112  32  BLAKE2b-256 of the 112 bytes before
  *
  * Thread: one at a time (the commit thread while the store is open). */
 #ifndef STET_WITNESS_H
@@ -18,6 +20,7 @@
 
 #include "proto/base/code.h"
 #include "store/commit_record.h"
+#include "store/manifest.h"
 
 typedef struct stet_witness stet_witness;
 
@@ -31,6 +34,7 @@ typedef struct stet_witness_record {
     stet_witness_state state;
     uint64_t generation, epoch, number;
     stet_hash hash;
+    stet_manifest manifest;
 } stet_witness_record;
 
 /* Reads DIR/witness; creates nothing. An error is one of the disk. */
@@ -40,7 +44,7 @@ stet_code stet_witness_read(const char *directory, stet_witness_record *ret, ste
 NODISCARD
 stet_code stet_witness_open(const char *directory, const stet_witness_record *from, stet_witness **ret,
                             stet_error *e);
-/* On disk when it returns. After an error the process is to end: it is not tried again. */
+/* On disk when it returns, with DIR/db as it is now. After an error the process is to end: it is not tried again. */
 NODISCARD
 stet_code stet_witness_write(stet_witness *self, uint64_t epoch, uint64_t number, const stet_hash *hash,
                              stet_error *e);

@@ -240,7 +240,10 @@ static void tick_timers(stet_core *self) {
         stet_error error = {0};
         size_t size = 0;
         bool full = false;
+        stet_turn_mark mark = stet_turn_mark_of(turn);
         stet_code rc = stet_timers_next(turn, name, &size, &error);
+        if (rc != STET_OK)
+            stet_turn_undo(turn, mark); /* else a failure of memory would stay with the batch for ever */
         if (rc == STET_OK && size == 0)
             return;
         stet_str text = {name, size};

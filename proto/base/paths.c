@@ -192,8 +192,11 @@ stet_code stet_lock_file(const char *directory, const char *name, int *ret_fd, s
         return rc;
     int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
     if (fd < 0)
-        return stet_error_set(e, errno == ENOSPC ? STET_UNAVAILABLE : STET_INVALID, "cannot open %s: %s",
-                              path, strerror(errno));
+        return stet_error_set(e,
+                              errno == ENOSPC ? STET_UNAVAILABLE
+                              : errno == EIO  ? STET_BUSY
+                                              : STET_INVALID,
+                              "cannot open %s: %s", path, strerror(errno));
     struct flock lock = whole_file(F_WRLCK);
     if (fcntl(fd, F_SETLK, &lock) == 0) {
         *ret_fd = fd;

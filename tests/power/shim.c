@@ -297,7 +297,7 @@ ssize_t write(int fd, const void *data, size_t size) {
     if (path && fails(&cut))
         return -1;
     if (cut)
-        size = size / 2;
+        size = size > 1 ? size / 2 : size;
     if (path)
         note_write(path, position(fd), size);
     return REAL(write)(fd, data, size);
@@ -309,7 +309,7 @@ static ssize_t write_at(int fd, const void *data, size_t size, off_t at) {
     if (path && fails(&cut))
         return -1;
     if (cut)
-        size = size / 2;
+        size = size > 1 ? size / 2 : size;
     if (path)
         note_write(path, (long long)at, size);
     return REAL(pwrite)(fd, data, size, at);

@@ -278,6 +278,27 @@ static void change_witness(fixture *f, int64_t more, uint8_t hash_change) {
     stet_witness_close(witness);
 }
 
+/* RocksDB opens it as the list of an earlier time, and deletes the tables that are not on it. */
+static void a_manifest_that_lost_its_end_is_refused(void **state) {
+    fixture *f = *state;
+    char current[512], name[64] = "", path[600];
+    static blob b;
+    commit_rows(f, 0, 3);
+    fixture_close(f);
+    path_in(f, "db/CURRENT", current);
+    load(current, &b);
+    memcpy(name, b.bytes, b.size - 1);
+    (void)snprintf(path, sizeof path, "%s/db/%s", f->directory, name);
+    load(path, &b);
+    b.size -= 1;
+    save(path, &b);
+    expect_refused(f, "MANIFEST");
+    b.size += 1;
+    save(path, &b);
+    fixture_open(f);
+    expect_rows(f, 0, 3, true);
+}
+
 static void a_witness_ahead_or_of_another_history_refuses(void **state) {
     fixture *f = *state;
     commit_rows(f, 0, 3);
@@ -541,6 +562,7 @@ int main(int argc, char **argv) {
         TEST(the_same_tail_is_missed_when_it_was_witnessed),
         TEST(a_flipped_bit_in_the_middle_of_the_log_refuses_and_keeps_the_files),
         TEST(a_log_that_was_deleted_or_emptied_is_missed),
+        TEST(a_manifest_that_lost_its_end_is_refused),
         TEST(a_witness_ahead_or_of_another_history_refuses),
         TEST(a_missing_witness_is_accepted_and_a_damaged_one_is_not),
         TEST(a_lost_database_is_not_taken_for_a_new_one),

@@ -1,0 +1,29 @@
+/* manifest - RocksDB's list of the tables and logs that count, witnessed.
+ *
+ * A manifest that has lost its end opens without an error: it is then the list of an earlier time, the tables that it does not
+ * know are deleted, and if the newest log is still there, so is the last commit; what lay between is gone and nobody notices. So
+ * the witness keeps which manifest there was, how long it was and the hash of that many bytes. It only ever grows, until another
+ * with a higher number takes its place.
+ *
+ * Thread: any; no state. */
+#ifndef STET_MANIFEST_H
+#define STET_MANIFEST_H
+
+#include "proto/base/code.h"
+#include "store/commit_record.h"
+
+typedef struct stet_manifest {
+    uint64_t number; /* 0: none is named by db/CURRENT */
+    uint64_t bytes;
+    stet_hash hash; /* of the bytes */
+} stet_manifest;
+
+/* Of DIR/db; looks at `bytes_max` bytes at most. An error is one of the disk. */
+NODISCARD
+stet_code stet_manifest_read(const char *directory, uint64_t bytes_max, stet_manifest *ret, stet_error *e);
+/* Brings *known up to date with what is durable: when the manifest has grown or changed, it and its directory are
+ * synced before. Beside a database that is open: a manifest that is replaced meanwhile leaves *known as it was. */
+NODISCARD
+stet_code stet_manifest_sync(const char *directory, stet_manifest *known, stet_error *e);
+
+#endif
