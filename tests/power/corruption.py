@@ -98,6 +98,8 @@ class Corruption:
         self.parts.start("probe")
         if not self.parts.wait_healthy("probe", client=self.load.client):
             code, log = self.parts.exited("probe", 5), self.parts.log_text("probe")[log_begin:]
+            if code == 74 and "Corruption" in log and self.directory in log:
+                return "found by a read"  # of the first turn
             return "refused" if code == 77 and self.directory in log else f"exit {code}"
         end = self.read_all()
         if end == "ended":
