@@ -22,7 +22,8 @@ enum {
     SIM_READERS = 6,
     SIM_LANES_MAX = 3, /* of one client: each does one thing after the other */
     SIM_OPS_MAX = 16384,
-    SIM_OPS_NEW = 4096, /* new things; the rest is for asking again */
+    SIM_OPS_NEW = 4096,   /* new things; */
+    SIM_OPS_WORK = 12288, /* these asked again; the rest is for the end */
     SIM_JOBS_MAX = 256,
     SIM_NAME_SIZE = 24,
     SIM_PROJECTS = 3,

@@ -359,7 +359,10 @@ static void resume_all(sim *s, sim_lane *lane) {
     CLEANUP(stet_buf_done) stet_buf body = STET_BUF(64);
     char project[SIM_NAME_SIZE];
     sim_op *op = op_new(s, lane);
-    ASSERT(op != NULL);
+    if (!op) {
+        world_fail(&s->world, "I12: %d requests and no end: what is unknown stays unknown", SIM_OPS_MAX);
+        return;
+    }
     op->command = "drafter.resume";
     op->is_write = true;
     op->id = stet_id_next(&s->world.ids, world_wall_ms(&s->world));
@@ -412,7 +415,7 @@ static void lane_next(void *object, uint64_t asked) {
         finish_next(s, lane);
         return;
     }
-    if (!s->working)
+    if (!s->working || s->ops_count >= SIM_OPS_WORK)
         return;
     if (lane->unresolved)
         op = again(s, lane, lane->unresolved, /* steal= */ false);
