@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Installs the Debian 12 packages that Stet is built, run and tested with. Does nothing when all are there.
+# Installs the Debian 12 packages that Stet is built, run and tested with, or those that are named. Does nothing when all are there.
+# Usage: tools/install-packages.sh [PACKAGE...]
 set -euo pipefail
 
 packages=(
@@ -8,6 +9,8 @@ packages=(
   libcmocka-dev python3 python3-zmq python3-msgpack faketime
   clang-tidy clang-format cppcheck
 )
+
+[ $# -eq 0 ] || packages=("$@")
 
 missing=()
 for package in "${packages[@]}"; do
