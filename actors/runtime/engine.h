@@ -44,8 +44,6 @@ void stet_jobs_stats(stet_turn *turn, const stet_service *service, stet_buf *b);
 /* ---- what the engine needs from the core (turn.c) ---- */
 /* Something may be startable: call stet_jobs_tick in this round of the loop. */
 void stet_turn_wake_jobs(stet_turn *turn);
-/* The running service's table. */
-const stet_service *stet_turn_service(const stet_turn *turn);
 /* Undo of a part of a turn: writes and effects since the mark are gone. Marks nest. No scan may be open.
  * Never use stet_batch_rollback alone: the effects would stay. */
 typedef struct stet_turn_mark {

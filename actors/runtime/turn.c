@@ -40,10 +40,6 @@ stet_role stet_turn_role(const stet_turn *turn) {
     return turn->role;
 }
 
-const stet_service *stet_turn_service(const stet_turn *turn) {
-    return turn->service;
-}
-
 void stet_turn_wake_jobs(stet_turn *turn) {
     turn->jobs_wake = true;
 }

@@ -79,9 +79,6 @@ const stet_config *stet_turn_config(const stet_turn *turn) {
 void stet_turn_wake_jobs(stet_turn *turn) {
     turn->wakes++;
 }
-const stet_service *stet_turn_service(const stet_turn *turn) {
-    return turn->service;
-}
 stet_turn_mark stet_turn_mark_of(stet_turn *turn) {
     return (stet_turn_mark){.batch = stet_batch_mark(stet_turn_batch(turn)), .items = turn->effects};
 }

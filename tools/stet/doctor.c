@@ -92,8 +92,14 @@ static void check_model(report *r) {
         tell(r, WARN, "model",
              "OPENAI_API_KEY is not set: every draft ends in error at once. Set it before 'stet up', or use "
              "'stet up --sandbox'");
+    /* Who would call the webhook is not built yet; until then the log is where an alert is seen. */
     if (stet_config_str(r->config, STET_SETTING_draft_alert_webhook)[0] == '\0')
-        tell(r, OK, "alerts", "no webhook: alerts go to the log (DRAFT_ALERT_WEBHOOK sends them)");
+        tell(r, OK, "alerts", "no webhook: alerts are in the outbox and in the log");
+    else
+        tell(r, WARN, "alerts",
+             "DRAFT_ALERT_WEBHOOK is set, but no alerts actor is there to call it: alerts wait in the "
+             "outbox. Unset it to "
+             "have them in the log");
 }
 
 static void check_mode(report *r, const char *what, const char *path) {

@@ -3,8 +3,6 @@
 #include "proto/wire/json.h"
 
 #include <inttypes.h>
-#include <stdarg.h>
-#include <stdio.h>
 
 enum { TEXT_BYTES_MAX = 16 << 20 };
 
@@ -67,15 +65,6 @@ void table_cell_c(table *self, const char *text) {
     table_cell(self, stet_str_of(text));
 }
 
-void table_printf(table *self, const char *format, ...) {
-    char text[512];
-    va_list arguments;
-    va_start(arguments, format);
-    (void)vsnprintf(text, sizeof text, format, arguments);
-    va_end(arguments);
-    table_cell_c(self, text);
-}
-
 void table_put_bytes(stet_buf *b, uint64_t bytes) {
     static const char units[] = {'K', 'M', 'G', 'T', 'P', 'E'};
     if (bytes < 1024) {
@@ -101,18 +90,6 @@ void table_put_duration(stet_buf *b, uint64_t milliseconds) {
         stet_buf_printf(b, "%" PRIu64 "h%02" PRIu64 "m", s / 3600, s / 60 % 60);
     else
         stet_buf_printf(b, "%" PRIu64 "d%02" PRIu64 "h", s / 86400, s / 3600 % 24);
-}
-
-void table_bytes(table *self, uint64_t bytes) {
-    CLEANUP(stet_buf_done) stet_buf b = STET_BUF(64);
-    table_put_bytes(&b, bytes);
-    table_cell(self, stet_buf_str(&b));
-}
-
-void table_duration(table *self, uint64_t milliseconds) {
-    CLEANUP(stet_buf_done) stet_buf b = STET_BUF(64);
-    table_put_duration(&b, milliseconds);
-    table_cell(self, stet_buf_str(&b));
 }
 
 void table_print(table *self, stet_buf *b) {

@@ -27,17 +27,13 @@ table table_of(const char *const *titles, size_t columns);
 /* The next cell, row by row. Beyond TABLE_CELLS_MAX nothing is added. */
 void table_cell(table *self, stet_str text);
 void table_cell_c(table *self, const char *text);
-void table_printf(table *self, const char *format, ...) PRINTF(2, 3);
-/* Numbers as people read them. */
-void table_bytes(table *self, uint64_t bytes);           /* "12.3M" */
-void table_duration(table *self, uint64_t milliseconds); /* "350ms", "12s", "3m20s", "5h02m", "3d04h" */
 /* Fills the last row up and prints. */
 void table_print(table *self, stet_buf *b);
 void table_done(table *self);
 
 /* Text of a peer, made harmless for a terminal and cut to width_max characters. */
 void table_clean(stet_buf *b, stet_str text, size_t width_max);
-void table_put_bytes(stet_buf *b, uint64_t bytes);
-void table_put_duration(stet_buf *b, uint64_t milliseconds);
+void table_put_bytes(stet_buf *b, uint64_t bytes);           /* "12.3M" */
+void table_put_duration(stet_buf *b, uint64_t milliseconds); /* "350ms", "12s", "3m20s", "5h02m", "3d04h" */
 
 #endif
