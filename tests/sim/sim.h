@@ -189,6 +189,7 @@ typedef struct sim_op {
     bool repeat; /* of an earlier one: same id */
     bool steal;  /* the id of an earlier one, for something else */
     struct sim_op *of;
+    uint32_t askers, thieves; /* of its id: clients, as bits */
 } sim_op;
 
 typedef struct sim_lane {

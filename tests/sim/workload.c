@@ -237,7 +237,8 @@ static sim_op *op_new(sim *s, const sim_lane *lane) {
     if (s->ops_count == SIM_OPS_MAX)
         return NULL;
     sim_op *op = &s->ops[s->ops_count++];
-    *op = (sim_op){.client = lane->client->number, .lane = lane->number};
+    *op =
+        (sim_op){.client = lane->client->number, .lane = lane->number, .askers = 1u << lane->client->number};
     return op;
 }
 
@@ -311,6 +312,8 @@ static sim_op *again(sim *s, const sim_lane *lane, sim_op *earlier, bool steal) 
     op->repeat = true;
     op->steal = steal;
     op->of = earlier;
+    if (!steal)
+        earlier->askers |= 1u << client;
     op->state = OP_ASKED;
     if (!steal) {
         op->body = keep(earlier->body);
@@ -338,9 +341,14 @@ static sim_op *earlier_thing(sim *s, const sim_lane *lane, bool steal) {
         sim_op *op = &s->ops[world_below(&s->world, s->ops_count)];
         if (!op->is_write || op->repeat || op->state != OP_OK || is_pending(s, op->id))
             continue;
-        /* Of another client only: a late answer to the first request would be taken for one to the second. */
-        if (!steal || (strcmp(op->command, "probe.put") == 0 && op->client != lane->client->number))
+        /* An answer is known by its id alone, and may come late: no client asks for two things under one. */
+        uint32_t me = 1u << lane->client->number;
+        if (!steal && !(op->thieves & me))
             return again(s, lane, op, steal);
+        if (steal && strcmp(op->command, "probe.put") == 0 && !(op->askers & me)) {
+            op->thieves |= me;
+            return again(s, lane, op, steal);
+        }
     }
     return NULL;
 }
