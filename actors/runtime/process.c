@@ -185,7 +185,8 @@ static int run(stet_process *self) {
         return complain("paths.refused", &error, STET_EXIT_CONFIG);
     if (stet_make_directories(self->directory, &error) != STET_OK ||
         stet_check_private(self->directory, /* may_be_link= */ true, &error) != STET_OK)
-        return complain("paths.refused", &error, STET_EXIT_CONFIG);
+        return complain("paths.refused", &error,
+                        error.code == STET_UNAVAILABLE ? STET_EXIT_STORE : STET_EXIT_CONFIG);
     stet_code rc = open_store(self, &error);
     if (rc != STET_OK)
         return complain("store.refused", &error, exit_code_of_open(rc));

@@ -431,7 +431,7 @@ int unlink(const char *path) {
 
 int mkdir(const char *path, mode_t mode) {
     char full[PATH_MAX];
-    if (!ours(path, full))
+    if (!ours(path, full) || access(full, F_OK) == 0) /* EEXIST comes before any failure of the disk */
         return REAL(mkdir)(path, mode);
     if (fails(NULL))
         return -1;
