@@ -67,12 +67,12 @@ class Submitter(threading.Thread):
 
     def put(self, client):
         try:
-            base = client.ask("drafter.document.get", {"projectId": self.project}, seconds=40)["version"]
+            base = client.ask("drafter.document.get", {"projectId": self.project}, seconds=180)["version"]
         except Refused:
             base = 0
         try:
             client.ask("drafter.document.put", {"projectId": self.project, "baseVersion": base,
-                                                "markdown": f"# {self.project}\n\nEdited on top of {base}.\n"}, seconds=40)
+                                                "markdown": f"# {self.project}\n\nEdited on top of {base}.\n"}, seconds=180)
             self.puts += 1
         except Refused as refusal:
             if refusal.code != "conflict":  # a draft landed between: nobody's edit is overwritten
@@ -116,16 +116,16 @@ class Writer(threading.Thread):
         self.heads[key] = numbers[-1]
         resent = self.put(client, key, numbers)
         self.resent += resent
-        value = client.ask("probe.get", {"key": key}, seconds=120)["value"]
+        value = client.ask("probe.get", {"key": key}, seconds=180)["value"]
         self.bursts.append({"key": key, "sent": numbers, "resent": resent > 0, "value": value})
 
     def put(self, client, key, numbers):
         """Puts all, one behind the other, until all are acknowledged; returns how many copies were sent beyond the first."""
         waiting = {uuid.uuid4(): {"key": key, "value": number} for number in numbers}
-        copies, end = 0, time.monotonic() + 120
+        copies, end = 0, time.monotonic() + 180
         while waiting:
             if time.monotonic() > end:
-                raise NoAnswer(f"{key}: {len(waiting)} puts without an answer in 120 s")
+                raise NoAnswer(f"{key}: {len(waiting)} puts without an answer in 180 s")
             for request_id, body in waiting.items():
                 client.send("probe.put", body, request_id)
                 copies += 1
@@ -176,7 +176,7 @@ class Reader(threading.Thread):
 def value_of(client, key):
     """The number under a key, 0 for nothing."""
     try:
-        return client.ask("probe.get", {"key": key}, seconds=120)["value"]
+        return client.ask("probe.get", {"key": key}, seconds=180)["value"]
     except Refused as refusal:
         if refusal.code != "not_found":
             raise
@@ -313,7 +313,7 @@ class Traffic:
         """Ends the clients and waits until the instance has done all that was asked; returns the history."""
         self.stop.set()
         for thread in self.threads:
-            thread.join(180)
+            thread.join(300)
             if thread.is_alive():
                 raise AssertionError(f"{thread.name} does not end")
         self.check_alive()

@@ -93,6 +93,8 @@ class Soak:
         """What has more threads or descriptors than when all was warm."""
         for name in WATCHED:
             warm, later = self.part(name, 0.2, 0.35), self.part(name, 0.35, 1)
+            if not warm:
+                continue  # the machine stood still
             for index, what, slack in ((1, "threads", THREADS_SLACK), (2, "descriptors", DESCRIPTORS_SLACK)):
                 before, after = (max((taken[index] for _, taken in some), default=0) for some in (warm, later))
                 if after > before + slack:
