@@ -94,10 +94,10 @@ static stet_code open_durable(stet_store *self, const stet_store_options *option
     self->read_only = options->read_only;
     if (self->read_only)
         return STET_OK;
-    if (!head.present)
+    if (!head.present) {
         FAULT(epoch_before);
-    if (!head.present)
         rc = first_commit(self, stet_clock_wall_ms(), e);
+    }
     if (rc == STET_OK)
         stet_space_make_ballast(self->space);
     return rc;

@@ -36,7 +36,8 @@ NODISCARD
 stet_code stet_make_directories(const char *path, stet_error *e);
 /* A directory of ours that nobody else may enter; STET_FORBIDDEN says what to do. may_be_link: false where
  * others can put one before us, as in /tmp. */
-NODISCARD stet_code stet_check_private(const char *path, bool may_be_link, stet_error *e);
+NODISCARD
+stet_code stet_check_private(const char *path, bool may_be_link, stet_error *e);
 /* Takes an exclusive lock (fcntl) on DIR/name; *ret_fd stays open as long as it is held, close-on-exec.
  * STET_CONFLICT when another process holds it (its pid in the message). The kernel frees it when the holder
  * dies. */
