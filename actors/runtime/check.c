@@ -9,6 +9,7 @@
 #include "actors/runtime/outbox.h"
 #include "actors/runtime/records.h"
 
+#include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
 
@@ -145,7 +146,7 @@ static uint32_t event_texts(stet_str value, uint64_t number) {
     uint32_t count = stet_events_open(value, &r);
     for (uint32_t i = 0; i < count; i++) {
         char begin[48];
-        int size = snprintf(begin, sizeof(begin), "{\"seq\":%llu,", (unsigned long long)(number + i));
+        int size = snprintf(begin, sizeof(begin), "{\"seq\":%" PRIu64 ",", number + i);
         stet_str text = stet_mp_read_str(&r);
         if (r.failed || text.size <= (size_t)size || memcmp(text.data, begin, (size_t)size) != 0)
             return 0;

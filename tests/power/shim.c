@@ -67,8 +67,10 @@ static void find_program(void) {
         return;
     exe[size] = '\0';
     while (fgets(line, sizeof line, maps)) {
-        unsigned long from, to;
-        if (sscanf(line, "%lx-%lx", &from, &to) != 2 || !strstr(line, exe))
+        char *dash, *end;
+        unsigned long from = strtoul(line, &dash, 16);
+        unsigned long to = *dash == '-' ? strtoul(dash + 1, &end, 16) : 0;
+        if (to <= from || !strstr(line, exe))
             continue;
         if (!program_begin || from < program_begin)
             program_begin = from;
@@ -443,9 +445,11 @@ int mkdir(const char *path, mode_t mode) {
 
 /* ---- memory ---- */
 
+/* NOLINTBEGIN(bugprone-reserved-identifier): the names are glibc's */
 extern void *__libc_malloc(size_t);
 extern void *__libc_calloc(size_t, size_t);
 extern void *__libc_realloc(void *, size_t);
+/* NOLINTEND(bugprone-reserved-identifier) */
 
 static bool out_of_memory(const void *caller) {
     uintptr_t at = (uintptr_t)caller;

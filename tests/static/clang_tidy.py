@@ -3,6 +3,7 @@
 import os
 import re
 import sys
+import tempfile
 
 import sources
 
@@ -10,10 +11,13 @@ import sources
 def main():
     options = sources.arguments(__doc__)
     paths = sources.compiled(options)
-    # One process a file: in one process for several, the analyzer of clang 14 takes every va_list of the later ones for unset.
-    commands = {path: ["clang-tidy", "--quiet", "-p", options.build, os.path.join(options.root, path)] for path in paths}
     findings = []
-    for path, code, output in sources.run_each(commands, options.root):
+    with tempfile.TemporaryDirectory() as work:
+        # One compilation a process: of the later ones in a process the analyzer of clang 14 takes every va_list for unset.
+        build = sources.database(options, work)
+        commands = {path: ["clang-tidy", "--quiet", "-p", build, os.path.join(options.root, path)] for path in paths}
+        results = sources.run_each(commands, options.root)
+    for path, code, output in results:
         found = [line.replace(options.root + "/", "") for line in re.findall(r"^.*: (?:warning|error): .*$", output, re.M)]
         if code != 0 and not found:
             found = [f"{path}:1: clang-tidy ended with {code}: {output.strip()}"]

@@ -15,7 +15,7 @@ def main():
     paths = sources.compiled(options)
     with tempfile.TemporaryDirectory() as work:
         done = subprocess.run(
-            ["cppcheck", f"--project={options.build}/compile_commands.json", f"--cppcheck-build-dir={work}", f"-j{os.cpu_count()}",
+            ["cppcheck", f"--project={sources.database(options, work)}/compile_commands.json", f"--cppcheck-build-dir={work}", f"-j{os.cpu_count()}",
              "--enable=warning,performance,portability,style", "--quiet", "--error-exitcode=9",
              f"--relative-paths={options.root}", f"--suppressions-list={SUPPRESSIONS}",
              "--template={file}:{line}: {severity}: {message} [{id}]"],

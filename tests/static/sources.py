@@ -34,21 +34,37 @@ def files(root, *endings):
     return sorted(path for path in listed if path.endswith(endings))
 
 
-def compiled(options):
-    """{path from the root: compiler arguments without compiler and output}, from the build's compile database."""
+def entries(options):
+    """{path from the root: its entry in the build's compile database}. A file that is compiled into several programs counts as it
+    is first, without what the later ones switch on (fault points, planted bugs)."""
     if options.build is None:
         sys.exit("no compile_commands.json: configure a build (cmake --preset dev), or name it with --build")
     with open(os.path.join(options.build, "compile_commands.json"), encoding="utf-8") as file:
-        entries = json.load(file)
+        listed = json.load(file)
     found = {}
-    for entry in entries:
+    for entry in listed:
+        path = os.path.relpath(os.path.join(entry["directory"], entry["file"]), options.root)
+        if not path.startswith(".."):
+            found.setdefault(path, entry)
+    return found
+
+
+def database(options, folder):
+    """Writes those entries as a compile database of their own; tools that read one see each file once."""
+    with open(os.path.join(folder, "compile_commands.json"), "w", encoding="utf-8") as file:
+        json.dump(list(entries(options).values()), file)
+    return folder
+
+
+def compiled(options):
+    """{path from the root: compiler arguments without compiler and output}."""
+    found = {}
+    for path, entry in entries(options).items():
         words = shlex.split(entry["command"])
         output = words.index("-o")
         del words[output:output + 2]
         compiler = next(i for i, word in enumerate(words) if not word.endswith("ccache"))
-        path = os.path.relpath(os.path.join(entry["directory"], entry["file"]), options.root)
-        if not path.startswith(".."):
-            found[path] = words[compiler + 1:]
+        found[path] = words[compiler + 1:]
     return found
 
 
