@@ -6,7 +6,7 @@ set -euo pipefail
 packages=(
   build-essential cmake ninja-build pkg-config
   libzmq3-dev libczmq-dev libmsgpack-dev libcurl4-openssl-dev librocksdb-dev libsodium-dev libxxhash-dev libmicrohttpd-dev
-  libcmocka-dev python3 python3-zmq python3-msgpack faketime
+  libcmocka-dev python3 python3-zmq python3-msgpack faketime openssl git
   clang-tidy clang-format cppcheck
 )
 
