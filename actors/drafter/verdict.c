@@ -5,6 +5,8 @@
 
 #include "proto/wire/json.h"
 
+enum { KEY_PART_SIZE = 8 /* shorter beginnings of a key are no secret */ };
+
 /* ---- tables ---- */
 
 /* type or code of an error that waiting does not cure: money or allowance is used up. */
@@ -89,14 +91,25 @@ static const char *advice_of(uint32_t status) {
                          : "check openai.baseUrl and the provider, then retry the job";
 }
 
+/* Also when they end in the beginning of it: they were cut, and the rest of it stood behind. */
+static bool hold_key(stet_str words, const stet_config *config) {
+    stet_str key = stet_str_of(stet_config_str(config, STET_SETTING_openai_api_key));
+    if (key.size == 0 || words.size == 0)
+        return false;
+    if (memmem(words.data, words.size, key.data, key.size) != NULL)
+        return true;
+    for (size_t size = KEY_PART_SIZE; size < key.size && size <= words.size; size++) {
+        if (memcmp(words.data + words.size - size, key.data, size) == 0)
+            return true;
+    }
+    return false;
+}
+
 /* The provider's own words, unless they hold our key. */
-static const char *words_of(const drafter_model_error *error, const stet_config *config) {
-    const char *key = stet_config_str(config, STET_SETTING_openai_api_key);
-    if (!error->present || error->message[0] == '\0')
-        return "no reason given";
-    if (key[0] != '\0' && strstr(error->message, key) != NULL)
-        return "reason hidden: it holds the key";
-    return error->message;
+static stet_str words_of(stet_str words, const stet_config *config) {
+    if (words.size == 0)
+        return STET_STR("no reason given");
+    return hold_key(words, config) ? STET_STR("reason hidden: it holds the key") : words;
 }
 
 static uint32_t stream_status(const drafter_model_error *error) {
@@ -120,11 +133,12 @@ static uint32_t stream_status(const drafter_model_error *error) {
 
 static void judge_status(uint32_t status, const drafter_model_error *error, const stet_config *config,
                          drafter_outcome *ret) {
-    const char *words = words_of(error, config);
+    stet_str words = words_of(stet_str_of(error->present ? error->message : ""), config);
     if (one_of(error->code, quota_names, COUNT_OF(quota_names)) ||
         one_of(error->type, quota_names, COUNT_OF(quota_names))) {
         set(ret, DRAFTER_FINAL, "quota",
-            "the provider's quota is used up (%s): raise it there, then retry the job", words);
+            "the provider's quota is used up (%.*s): raise it there, then retry the job",
+            STET_STR_ARG(words));
         return;
     }
     char code[64];
@@ -133,7 +147,7 @@ static void judge_status(uint32_t status, const drafter_model_error *error, cons
                                   one_of(error->type, rate_names, COUNT_OF(rate_names)));
     bool again = stet_config_list_has(config, STET_SETTING_drafter_retry_statuses, status);
     set(ret, again ? DRAFTER_AGAIN : DRAFTER_FINAL, rate ? "rate_limited" : code,
-        "the model's API answered %u (%s): %s", status, words, advice_of(status));
+        "the model's API answered %u (%.*s): %s", status, STET_STR_ARG(words), advice_of(status));
 }
 
 static void judge_failure(const stet_http_result *result, drafter_outcome *ret) {
@@ -208,6 +222,7 @@ static void judge_answer(drafter_answer *answer, const stet_config *config, draf
     if (answer->refusal.size > 0 || strcmp(answer->finish_reason, "content_filter") == 0) {
         stet_str words = stet_buf_str(&answer->refusal);
         words.size = stet_utf8_cut(words, 160);
+        words = words_of(words, config);
         set(ret, DRAFTER_FINAL, "refused_by_model",
             "the model refused (%.*s): change the instruction or the document, then submit again",
             STET_STR_ARG(words));

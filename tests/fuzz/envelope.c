@@ -49,12 +49,11 @@ static void try_error(stet_str body) {
     ASSERT(memcmp(&first, &second, sizeof first) == 0);
 }
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
+void fuzz_one(const uint8_t *data, size_t size) {
     stet_str bytes = stet_str_from(data, size);
     try_envelope(bytes);
     try_route(bytes);
     try_error(bytes);
-    return 0;
 }
 
 bool fuzz_seed(size_t index, stet_buf *b) {

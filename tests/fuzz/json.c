@@ -3,7 +3,7 @@
 
 #include "tests/fuzz/fuzz.h"
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
+void fuzz_one(const uint8_t *data, size_t size) {
     stet_str text = stet_str_from(data, size);
     CLEANUP(stet_buf_done) stet_buf first = STET_BUF(4 << 20);
     CLEANUP(stet_buf_done) stet_buf second = STET_BUF(4 << 20);
@@ -18,14 +18,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     stet_buf_clear(&json);
     if (stet_json_to_mp(text, STET_MP_LIMITS_BODY, &first, &e) != STET_OK) {
         ASSERT(e.code == STET_INVALID && first.size == 0);
-        return 0;
+        return;
     }
     ASSERT(stet_mp_check(stet_buf_str(&first), STET_MP_LIMITS_BODY, &e) == STET_OK);
     ASSERT(stet_mp_to_json(stet_buf_str(&first), (stet_json_style){.indent = (uint32_t)(size % 2)}, &json,
                            &e) == STET_OK);
     ASSERT(stet_json_to_mp(stet_buf_str(&json), STET_MP_LIMITS_BODY, &second, &e) == STET_OK);
     ASSERT(stet_str_equal(stet_buf_str(&first), stet_buf_str(&second)));
-    return 0;
 }
 
 bool fuzz_seed(size_t index, stet_buf *b) {

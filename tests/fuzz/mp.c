@@ -84,13 +84,13 @@ static void read_unchecked(stet_str bytes) {
         (void)stet_mp_read_raw(&r);
 }
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
+void fuzz_one(const uint8_t *data, size_t size) {
     stet_str bytes = stet_str_from(data, size);
     stet_error e;
     read_unchecked(bytes);
     if (stet_mp_check(bytes, STET_MP_LIMITS_BODY, &e) != STET_OK) {
         ASSERT(e.code == STET_INVALID && stet_utf8_valid(stet_str_of(e.message)));
-        return 0;
+        return;
     }
     CLEANUP(stet_buf_done) stet_buf b = STET_BUF(4 << 20);
     CLEANUP(stet_buf_done) stet_buf json = STET_BUF(16 << 20);
@@ -104,7 +104,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     stet_buf_clear(&b);
     ASSERT(stet_json_to_mp(stet_buf_str(&json), (stet_mp_limits){.depth_max = 17, .nodes_max = 1 << 18}, &b,
                            &e) == STET_OK);
-    return 0;
 }
 
 bool fuzz_seed(size_t index, stet_buf *b) {

@@ -1,9 +1,10 @@
 /* replay - runs a fuzz target without libFuzzer: every file of a corpus, every seed, then random mutations of
  * both.
  *
- *   fuzz_TARGET [--seconds N] [--seed N] [--write-seeds DIR] [FILE | DIR]...
+ *   fuzz_TARGET [--seconds N] [--seed N] [--large] [--write-seeds DIR] [FILE | DIR]...
  *
- * Deterministic but for the moment it stops: the same seed tries the same inputs in the same order. */
+ * Deterministic but for the moment it stops: the same seed tries the same inputs in the same order. --large
+ * blows every input up to a mebibyte by repeating a piece of it, and holds it to FUZZ_CPU_MAX_MS. */
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -18,6 +19,8 @@
 #include "tests/fuzz/fuzz.h"
 
 enum { POOL_MAX = 4096, INPUT_SIZE_MAX = 1 << 16, MUTATIONS_MAX = 6 };
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 typedef struct input {
     uint8_t *data;
@@ -171,6 +174,51 @@ static size_t mutate(uint8_t *data, size_t size, const pool *p, stet_prng *prng)
     }
 }
 
+/* Ends in the tail of the input, so that what was opened is closed again. */
+static size_t blow_up(uint8_t *data, size_t size, stet_prng *prng) {
+    size_t at = (size_t)stet_prng_below(prng, size);
+    size_t length = 1 + (size_t)stet_prng_below(prng, stet_prng_below(prng, 2) ? 8 : 200);
+    if (length > size - at)
+        length = size - at;
+    size_t tail = size - at - length;
+    size_t times = (FUZZ_INPUT_MAX - size) / length;
+    memmove(data + at + length + times * length, data + at + length, tail);
+    for (size_t i = 0; i < times; i++)
+        memcpy(data + at + length + i * length, data + at, length);
+    return size + times * length;
+}
+
+static void fuzz_large(const pool *p, uint64_t seconds, stet_prng *prng) {
+    uint8_t *data = malloc(FUZZ_INPUT_MAX);
+    ASSERT(data != NULL);
+    fuzz_cost worst = {.memory = 0};
+    uint64_t rounds = 0;
+    for (int64_t until_ms = stet_clock_boot_ms() + (int64_t)(seconds * 1000);
+         stet_clock_boot_ms() < until_ms;) {
+        const input *from = &p->items[stet_prng_below(prng, p->count)];
+        if (from->size == 0)
+            continue;
+        memcpy(data, from->data, from->size);
+        size_t size = blow_up(data, from->size, prng);
+        run(data, size);
+        fuzz_cost cost = fuzz_last_cost();
+        worst.memory = cost.memory > worst.memory ? cost.memory : worst.memory;
+        if (cost.cpu_ms > worst.cpu_ms) {
+            worst.cpu_ms = cost.cpu_ms;
+            current_data = data;
+            current_size = size;
+            if (cost.cpu_ms > FUZZ_CPU_MAX_MS)
+                save_input();
+        }
+        rounds++;
+    }
+    printf("%llu large inputs: at most %lld ms and %lld KiB each\n", (unsigned long long)rounds,
+           (long long)worst.cpu_ms, (long long)worst.memory / 1024);
+    free(data);
+    if (worst.cpu_ms > FUZZ_CPU_MAX_MS)
+        exit(1);
+}
+
 static uint64_t fuzz(pool *p, uint64_t seconds, stet_prng *prng) {
     uint8_t *data = malloc(INPUT_SIZE_MAX);
     ASSERT(data != NULL);
@@ -200,6 +248,7 @@ int main(int argc, char **argv) {
     if (__sanitizer_set_death_callback)
         __sanitizer_set_death_callback(save_input);
     uint64_t seconds = 0, seed = 1;
+    bool large = false;
     const char *write_to = NULL;
     pool *p = calloc(1, sizeof *p);
     ASSERT(p != NULL);
@@ -210,6 +259,8 @@ int main(int argc, char **argv) {
             seconds = strtoull(argv[++i], NULL, 10);
         else if (value && strcmp(argv[i], "--seed") == 0)
             seed = strtoull(argv[++i], NULL, 10);
+        else if (strcmp(argv[i], "--large") == 0)
+            large = true;
         else if (value && strcmp(argv[i], "--write-seeds") == 0)
             write_to = argv[++i];
         else
@@ -221,7 +272,9 @@ int main(int argc, char **argv) {
     for (size_t i = 0; i < p->count; i++)
         run(p->items[i].data, p->items[i].size);
     prng = stet_prng_of(seed);
-    uint64_t rounds = fuzz(p, seconds, &prng);
+    if (large && p->count > 0)
+        fuzz_large(p, seconds, &prng);
+    uint64_t rounds = large ? 0 : fuzz(p, seconds, &prng);
     printf("%zu files, %zu seeds, %llu mutations from seed %llu: no property broken\n", files, seeds,
            (unsigned long long)rounds, (unsigned long long)seed);
     for (size_t i = 0; i < POOL_MAX; i++)

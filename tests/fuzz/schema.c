@@ -23,9 +23,9 @@ static void read_lists(const stet_record *record, const uint8_t *decoded) {
     }
 }
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
+void fuzz_one(const uint8_t *data, size_t size) {
     if (size == 0)
-        return 0;
+        return;
     const stet_command *command = stet_command_at((stet_command_index)(data[0] % STET_CMD_COUNT));
     stet_str body = stet_str_from(data + 1, size - 1);
     uint8_t *decoded = malloc(command->record.struct_size);
@@ -40,7 +40,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
                (stet_utf8_valid(stet_str_of(e.message)) && stet_utf8_valid(stet_str_of(e.field))));
     }
     free(decoded);
-    return 0;
 }
 
 static void put_record(const stet_record *record, bool whole, stet_buf *b);

@@ -241,12 +241,27 @@ static void usable_output_is_found_as_documented(void **state) {
     check_output(DRAFTER_PLAIN, " \n ", NULL, NULL);
 }
 
+static void check_hides_key(const char *body, uint32_t status) {
+    CLEANUP(judged_done)
+    judged j = judge_as(body, status, STET_HTTP_NONE, DRAFTER_JSON_SCHEMA, NULL, 9);
+    assert_null(strstr(j.outcome.message, "sk-secre"));
+    assert_non_null(strstr(j.outcome.message, "hidden"));
+}
+
 static void a_message_never_holds_the_key(void **state) {
     (void)state;
-    CLEANUP(judged_done)
-    judged j = judge_as("{\"error\":{\"message\":\"Incorrect key sk-secret-key\"}}", 401, STET_HTTP_NONE,
-                        DRAFTER_JSON_SCHEMA, NULL, 9);
-    assert_null(strstr(j.outcome.message, "sk-secret-key"));
+    check_hides_key("{\"error\":{\"message\":\"Incorrect key sk-secret-key\"}}", 401);
+    check_hides_key("{\"error\":{\"code\":\"insufficient_quota\",\"message\":\"Key sk-secret-key\"}}", 429);
+    check_hides_key(CHUNK("{\"refusal\":\"Not with sk-secret-key!\"}", "null") DONE, 200);
+}
+
+static void a_message_that_was_cut_within_the_key_is_hidden_too(void **state) {
+    (void)state;
+    char body[512];
+    for (int before = 147; before <= 151; before++) { /* of 159 bytes that are kept */
+        (void)snprintf(body, sizeof body, "{\"error\":{\"message\":\"%0*d%s\"}}", before, 0, "sk-secret-key");
+        check_hides_key(body, 401);
+    }
 }
 
 static void d30_waits_double_obey_retry_after_and_stay_under_the_maximum(void **state) {
@@ -277,6 +292,7 @@ int main(void) {
         cmocka_unit_test(an_endless_answer_is_bounded),
         cmocka_unit_test(usable_output_is_found_as_documented),
         cmocka_unit_test(a_message_never_holds_the_key),
+        cmocka_unit_test(a_message_that_was_cut_within_the_key_is_hidden_too),
         cmocka_unit_test(d30_waits_double_obey_retry_after_and_stay_under_the_maximum),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
