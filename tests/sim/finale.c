@@ -6,6 +6,8 @@
 
 #include "proto/wire/json.h"
 
+#include <stdlib.h>
+
 enum { REPLY_MAX = 2 << 20, ROUNDS_MAX = 64, ROW_MAX = 4096 };
 
 /* ---- an actor that answers one question at a time ---- */
@@ -212,17 +214,6 @@ static void numbered(sim *s, history_kind kind, uint32_t stream, uint64_t number
             .kind = kind, .at_ms = s->world.boot_ms, .stream = stream, .number = number, .hash = mark});
 }
 
-static uint64_t mark_behind(stet_str text, const char *before) {
-    const char *at = memmem(text.data, text.size, before, 2);
-    uint64_t number = 0;
-    for (size_t i = at ? (size_t)(at - text.data) + 2 : text.size; i < text.size; i++) {
-        if (text.data[i] < '0' || text.data[i] > '9')
-            break;
-        number = number * 10 + (uint64_t)(text.data[i] - '0');
-    }
-    return number;
-}
-
 /* The versions of a document are a numbered stream too: the mark of each is its content. */
 static void ask_documents(oracle *self) {
     sim *s = self->s;
@@ -240,14 +231,14 @@ static void ask_documents(oracle *self) {
             if (reply.size == 0)
                 break;
             stet_str text = stet_mp_get_str(reply, "markdown", STET_STR(""));
-            uint64_t mark = mark_behind(text, "@@");
+            uint64_t mark = http_peer_mark(text, "@@"), from = http_peer_mark(text, "##");
             numbered(s, HISTORY_STORED, stream, version, mark);
-            if (memmem(text.data, text.size, "##", 2))
+            if (memmem(text.data, text.size, "##", 2) && from == http_peer_mark(text, "(("))
                 history_add(&s->history,
                             (history_record){.kind = HISTORY_BASE,
                                              .stream = history_name_of(&s->history, "%s version %llu",
                                                                        project, (unsigned long long)version),
-                                             .number = mark_behind(text, "##"),
+                                             .number = from,
                                              .answer = before});
             before = mark;
         }
@@ -330,13 +321,35 @@ static void row_timer(sim *s, sim_actor *actor, stet_key_reader *key, stet_str v
         facet(s, id, FACET_TIMER, 1);
 }
 
-static bool is_at_sink(const sim *s, stet_id id) {
+static int by_id(const void *pa, const void *pb) {
+    const finale_count *a = pa, *b = pb;
+    return memcmp(a->id.bytes, b->id.bytes, STET_ID_BYTES);
+}
+
+/* What has been found of one facet, in one sorted list. */
+static finale_count *gather(const sim *s, history_facet which, size_t *ret_count) {
+    finale_count *list = calloc(s->history.count + 1, sizeof(*list));
+    size_t count = 0;
+    ASSERT(list != NULL);
     for (size_t i = 0; i < s->history.count; i++) {
         const history_record *r = &s->history.records[i];
-        if (r->kind == HISTORY_FACET && r->code == FACET_SEND && stet_id_equal(r->id, id))
-            return true;
+        if (r->kind == HISTORY_FACET && r->code == which)
+            list[count++] = (finale_count){r->id, r->number};
     }
-    return false;
+    qsort(list, count, sizeof(*list), by_id);
+    *ret_count = count;
+    return list;
+}
+
+static uint64_t count_of(const finale_count *list, size_t count, stet_id id) {
+    const finale_count wanted = {.id = id};
+    const finale_count *at = bsearch(&wanted, list, count, sizeof(*list), by_id);
+    uint64_t sum = 0;
+    while (at && at > list && stet_id_equal(at[-1].id, id))
+        at--;
+    for (; at && at < list + count && stet_id_equal(at->id, id); at++)
+        sum += at->number;
+    return sum;
 }
 
 /* A message that waits; it may have been applied already, and the acknowledgement be missing. */
@@ -349,7 +362,8 @@ static void row_outbox(sim *s, sim_actor *actor, stet_key_reader *key, stet_str 
     (void)stet_mp_read_bin(&r);
     (void)stet_mp_read_str(&r);
     stet_str body = stet_mp_read_bin(&r);
-    if (stet_id_parse(stet_mp_get_str(body, "cause", STET_STR("")), &id) && !is_at_sink(s, id))
+    if (stet_id_parse(stet_mp_get_str(body, "cause", STET_STR("")), &id) &&
+        count_of(s->at_sink, s->at_sink_count, id) == 0)
         facet(s, id, FACET_SEND, 1);
 }
 
@@ -383,12 +397,7 @@ static void row_counter(sim *s, sim_actor *actor, stet_key_reader *key, stet_str
             const sim_op *op = &s->ops[i];
             if (op->repeat || op->stream != stream || strcmp(op->command, "metrics.record") != 0)
                 continue;
-            for (size_t k = 0; k < s->history.count; k++) {
-                const history_record *r = &s->history.records[k];
-                applied += r->kind == HISTORY_FACET && r->code == FACET_STATE && stet_id_equal(r->id, op->id)
-                               ? r->number
-                               : 0;
-            }
+            applied += count_of(s->at_counter, s->at_counter_count, op->id);
         }
         history_add(&s->history, (history_record){.kind = HISTORY_SUM,
                                                   .stream = stream,
@@ -417,10 +426,14 @@ static void read_counter(sim *s, sim_actor *counter, sim_actor *sink) {
     each_row(s, counter, SIM_TABLE_FIRED, row_fired);
     each_row(s, counter, STET_TABLE_TIMERS, row_timer);
     each_row(s, sink, SIM_TABLE_APPLIED, row_applied);
+    s->at_counter = gather(s, FACET_STATE, &s->at_counter_count);
+    s->at_sink = gather(s, FACET_SEND, &s->at_sink_count);
     each_row(s, counter, STET_TABLE_OUTBOX, row_outbox);
     each_row(s, counter, SIM_TABLE_TAKEN, row_taken);
     each_row(s, sink, SIM_TABLE_TAKEN, row_taken);
     each_row(s, counter, SIM_TABLE_COUNTERS, row_counter);
+    free(s->at_counter);
+    free(s->at_sink);
     if (s->accounts > 0)
         history_add(&s->history,
                     (history_record){.kind = HISTORY_SUM,

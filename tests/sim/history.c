@@ -20,11 +20,21 @@ void history_add(history *self, history_record record) {
     self->records[self->count++] = record;
 }
 
-uint32_t history_name(history *self, stet_str text) {
-    for (uint32_t i = 0; i < self->names_count; i++) {
-        if (stet_str_is(text, self->names[i]))
-            return i;
+static uint32_t slot_of(const history *self, stet_str text) {
+    uint32_t at = 2166136261u;
+    for (size_t i = 0; i < text.size; i++)
+        at = (at ^ (uint8_t)text.data[i]) * 16777619u;
+    for (at ^= at >> 15;; at++) {
+        uint32_t entry = self->slots[at % HISTORY_SLOTS];
+        if (entry == 0 || stet_str_is(text, self->names[entry - 1]))
+            return at % HISTORY_SLOTS;
     }
+}
+
+uint32_t history_name(history *self, stet_str text) {
+    uint32_t slot = slot_of(self, text);
+    if (self->slots[slot] > 0)
+        return self->slots[slot] - 1u;
     ASSERT(self->names_count < HISTORY_NAMES_MAX);
     char *copy = malloc(text.size + 1);
     ASSERT(copy != NULL);
@@ -32,6 +42,7 @@ uint32_t history_name(history *self, stet_str text) {
         memcpy(copy, text.data, text.size);
     copy[text.size] = '\0';
     self->names[self->names_count] = copy;
+    self->slots[slot] = (uint16_t)(self->names_count + 1);
     return self->names_count++;
 }
 

@@ -52,13 +52,14 @@ typedef struct history_record {
     uint64_t number, hash, answer;
 } history_record;
 
-enum { HISTORY_NAMES_MAX = 4096 };
+enum { HISTORY_NAMES_MAX = 4096, HISTORY_SLOTS = 4 * HISTORY_NAMES_MAX };
 
 typedef struct history {
     history_record *records;
     size_t count, capacity;
     char *names[HISTORY_NAMES_MAX];
     uint32_t names_count;
+    uint16_t slots[HISTORY_SLOTS]; /* of a name, by its hash: its number + 1 */
     bool whole; /* the end was quiet: everything that was begun has come to its end and was read */
 } history;
 

@@ -55,6 +55,17 @@ static void data_line(stet_buf *b, const char *content, const char *finish) {
     stet_buf_append_str(b, STET_STR("}\n\n"));
 }
 
+uint64_t http_peer_mark(stet_str text, const char *before) {
+    const char *at = memmem(text.data, text.size, before, 2);
+    uint64_t number = 0;
+    for (size_t i = at ? (size_t)(at - text.data) + 2 : text.size; i < text.size; i++) {
+        if (text.data[i] < '0' || text.data[i] > '9')
+            break;
+        number = number * 10 + (uint64_t)(text.data[i] - '0');
+    }
+    return number;
+}
+
 static uint64_t mark_in(stet_str request) {
     static const char before[] = "<<<DOCUMENT", end[] = "DOCUMENT>>>";
     const char *at = memmem(request.data, request.size, before, sizeof(before) - 1);
@@ -62,14 +73,16 @@ static uint64_t mark_in(stet_str request) {
         return 0;
     size_t left = request.size - (size_t)(at - request.data);
     const char *stop = memmem(at, left, end, sizeof(end) - 1);
-    const char *mark = memmem(at, stop ? (size_t)(stop - at) : left, "@@", 2);
-    return mark ? strtoull(mark + 2, NULL, 10) : 0;
+    return http_peer_mark(stet_str_from(at, stop ? (size_t)(stop - at) : left), "@@");
 }
 
 static void write_answer(sim *s, http_call *call, stet_str request) {
     char text[160];
-    (void)snprintf(text, sizeof(text), "{\"markdown\":\"@@%llu made from ##%llu\",\"summary\":\"new\"}",
-                   (unsigned long long)++s->marks, (unsigned long long)mark_in(request));
+    unsigned long long from = mark_in(request);
+    /* Twice: what the provider has garbled shall not be taken for a mark. */
+    (void)snprintf(text, sizeof(text),
+                   "{\"markdown\":\"@@%llu made from ##%llu ((%llu\",\"summary\":\"new\"}",
+                   (unsigned long long)++s->marks, from, from);
     size_t half = 1 + world_below(&s->world, strlen(text) - 1);
     char first[160];
     (void)snprintf(first, sizeof(first), "%.*s", (int)half, text);

@@ -180,11 +180,23 @@ bool net_to_node(net_link *link, const stet_str *frames, uint32_t count) {
     return true;
 }
 
+/* As ROUTER makes them: a zero byte and a number. */
+static broker_peer peer_of(uint32_t number) {
+    return (broker_peer){
+        .size = 5,
+        .id = {0, (uint8_t)(number >> 24), (uint8_t)(number >> 16), (uint8_t)(number >> 8), (uint8_t)number}};
+}
+
+static uint32_t number_of(const broker_peer *peer) {
+    return (uint32_t)peer->id[1] << 24 | (uint32_t)peer->id[2] << 16 | (uint32_t)peer->id[3] << 8 |
+           peer->id[4];
+}
+
 net_link *net_find(net *self, net_socket socket, const broker_peer *peer) {
+    uint32_t number = number_of(peer);
     for (size_t i = 0; i < self->links_count; i++) {
         net_link *link = self->links[i];
-        if (link->socket == socket && link->up && link->peer.size == peer->size &&
-            memcmp(link->peer.id, peer->id, peer->size) == 0)
+        if (link->number == number && link->socket == socket && link->up)
             return link;
     }
     return NULL;
@@ -204,10 +216,8 @@ static void connect_now(net_link *link) {
     uint32_t number = ++self->peers;
     link->up = true;
     link->subscribed = false;
-    /* As ROUTER makes them: a zero byte and a number. */
-    link->peer = (broker_peer){
-        .size = 5,
-        .id = {0, (uint8_t)(number >> 24), (uint8_t)(number >> 16), (uint8_t)(number >> 8), (uint8_t)number}};
+    link->number = number;
+    link->peer = peer_of(number);
     link->to_broker.last_ms = link->to_node.last_ms = self->world->boot_ms;
     world_tell(self->world, link->name, "connected", number, link->waiting_count, (stet_str){NULL, 0});
     net_packet *packet = TAKE(link->waiting);

@@ -53,6 +53,7 @@ struct net_link {
     bool wanted;                                   /* the node is there and wants to be connected */
     bool up;
     uint32_t connection;
+    uint32_t number; /* of the connection, over all links */
     broker_peer peer;
     net_direction to_broker, to_node;
     net_packet *waiting, **waiting_end; /* not yet sent, of a link that keeps */

@@ -107,8 +107,9 @@ static void come_to_rest(sim *s) {
         waiting = workload_resting(s) ? finale_waiting(s, &what) : 1;
     }
     pending(s, what, waiting);
+    finale_heads(
+        s); /* before the readers' time: what a clock that was ahead has put off may still happen in it */
     run_until(s, s->world.boot_ms + READERS_MS);
-    finale_heads(s);
     s->history.whole = true;
 }
 

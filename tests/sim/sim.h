@@ -172,6 +172,8 @@ void http_peer_start(sim_actor *actor, stet_call_ref ref, const stet_http_reques
 void http_peer_cancel(sim_actor *actor, stet_call_ref ref);
 void http_peer_actor_died(sim_actor *actor);
 void http_peer_done(sim *s);
+/* The number behind these two characters; 0: there is none. */
+uint64_t http_peer_mark(stet_str text, const char *before);
 
 /* ---- clients ---- */
 typedef enum op_state { OP_ASKED, OP_OK, OP_REFUSED, OP_UNKNOWN } op_state;
@@ -279,6 +281,11 @@ uint64_t finale_waiting(sim *s, const char **ret_what);
 void finale_heads(sim *s);
 void finale_read(sim *s);
 
+typedef struct finale_count { /* how often a message is found somewhere */
+    stet_id id;
+    uint64_t number;
+} finale_count;
+
 typedef struct sim_totals {
     uint64_t seeds, violations;
     int64_t simulated_ms, clock_jumped_ms;
@@ -308,9 +315,12 @@ struct sim {
     size_t jobs_count;
     uint64_t documents[SIM_PROJECTS]; /* the version last heard of */
     uint64_t marks;                   /* of documents, so that each text is its own */
+    size_t unknown;                   /* writes that have come to no answer */
     int64_t wall_offset_ms;           /* of the right clock */
     bool clock_was_ahead;             /* so that something may be due only after the end */
     uint64_t waiting, accounts, accounts_sum;
+    finale_count *at_counter, *at_sink; /* sorted by id */
+    size_t at_counter_count, at_sink_count;
     history history;
     sim_totals totals;
 };

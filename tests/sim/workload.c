@@ -355,7 +355,7 @@ static sim_op *earlier_thing(sim *s, const sim_lane *lane, bool steal) {
 
 /* What has no answer yet and nobody asks for now. */
 static sim_op *unknown_thing(sim *s) {
-    for (size_t i = 0; i < s->ops_count; i++) {
+    for (size_t i = 0; s->unknown > 0 && i < s->ops_count; i++) {
         sim_op *op = &s->ops[i];
         if (op->is_write && !op->repeat && op->state == OP_UNKNOWN && !is_pending(s, op->id))
             return op;
@@ -516,6 +516,14 @@ static op_state settle(sim *s, sim_op *op, const client_result *result) {
     return OP_OK;
 }
 
+static void set_state(sim *s, sim_op *op, op_state state) {
+    if (op->is_write && !op->repeat) {
+        s->unknown -= op->state == OP_UNKNOWN;
+        s->unknown += state == OP_UNKNOWN;
+    }
+    op->state = state;
+}
+
 void workload_answered(void *context, stet_id id, const client_result *result) {
     sim_lane *lane = context;
     sim *s = lane->client->sim;
@@ -523,12 +531,12 @@ void workload_answered(void *context, stet_id id, const client_result *result) {
     (void)id; /* a lane has one request under way */
     ASSERT(op != NULL);
     lane->op = NULL;
-    op->state = settle(s, op, result);
+    set_state(s, op, settle(s, op, result));
     world_tell(&s->world, lane->client->name, "answer", op->state, result->error.code,
                stet_str_of(op->command));
     sim_op *first = op->repeat ? op->of : op;
     if (op->repeat && !op->steal && first->state == OP_UNKNOWN)
-        first->state = op->state;
+        set_state(s, first, op->state);
     /* A client that wants an answer asks again; an increment may also stay open until the end. */
     if (!op->steal && first->is_write && first->state == OP_UNKNOWN)
         lane->unresolved =
