@@ -220,11 +220,11 @@ static bool worth_waiting(stet_code code) {
 
 static void wait_out(client_core *self, pending *p, const stet_error *refusal, int64_t boot_ms) {
     p->refusal = *refusal;
-    uint32_t wait = p->backoff_ms > refusal->retry_after_ms ? p->backoff_ms : refusal->retry_after_ms;
-    wait += (uint32_t)stet_prng_below(&self->prng, wait / 4 + 1);
+    uint64_t wait = p->backoff_ms > refusal->retry_after_ms ? p->backoff_ms : refusal->retry_after_ms;
+    wait += stet_prng_below(&self->prng, wait / 4 + 1);
     p->backoff_ms = p->backoff_ms * 2 > BACKOFF_MAX_MS ? BACKOFF_MAX_MS : p->backoff_ms * 2;
     p->silence_ms = SILENCE_FIRST_MS;
-    set_due(self, p, boot_ms + wait);
+    set_due(self, p, boot_ms + (int64_t)wait);
 }
 
 uint32_t client_core_receive(client_core *self, stet_str frame, stet_str body, int64_t boot_ms) {

@@ -3,6 +3,9 @@
 
 enum { READ_FIRST_MS = 250, READ_MAX_MS = 5000, READ_AFTER_FAILURE_MS = 500 };
 
+/* The highest number that can be asked after. A higher one is no event's, and the next would not be one. */
+#define SEQ_MAX ((uint64_t)INT64_MAX)
+
 client_merge client_merge_of(uint64_t after_seq, int64_t boot_ms) {
     return (client_merge){
         .next = after_seq == UINT64_MAX ? 0 : after_seq + 1,
@@ -12,11 +15,11 @@ client_merge client_merge_of(uint64_t after_seq, int64_t boot_ms) {
 }
 
 bool client_merge_live(client_merge *self, uint64_t seq, int64_t boot_ms) {
-    if (self->next != 0 && seq == self->next) {
+    if (self->next != 0 && seq == self->next && seq <= SEQ_MAX) {
         self->next++;
         return true;
     }
-    if (seq > self->next) {
+    if (seq > self->next && seq <= SEQ_MAX) {
         if (seq > self->seen_max)
             self->seen_max = seq;
         self->read_due_ms = boot_ms;
@@ -40,7 +43,7 @@ bool client_merge_read(client_merge *self, int64_t boot_ms, uint64_t *ret_after)
 }
 
 bool client_merge_page_event(client_merge *self, uint64_t seq) {
-    if (self->next == 0 || (seq < self->next && !PLANT(merge_repeats)))
+    if (self->next == 0 || seq > SEQ_MAX || (seq < self->next && !PLANT(merge_repeats)))
         return false;
     self->next = seq + 1;
     return true;
@@ -49,6 +52,8 @@ bool client_merge_page_event(client_merge *self, uint64_t seq) {
 void client_merge_page_end(client_merge *self, bool delivered, bool more, uint64_t last_seq,
                            int64_t boot_ms) {
     self->reading = false;
+    if (last_seq > SEQ_MAX)
+        last_seq = 0;
     /* A last page has shown all there is up to the head; what was not in it has been removed by retention. */
     if (!more && self->next <= last_seq)
         self->next = last_seq + 1;

@@ -102,6 +102,18 @@ static void busy_is_waited_out_and_resent_with_the_same_id(void **state) {
     w.core = client_core_free(w.core);
 }
 
+static void the_longest_wait_is_not_taken_for_a_short_one(void **state) {
+    (void)state;
+    wire w;
+    wire_open(&w);
+    stet_id id = ask(&w, 0, 60000);
+    for (int i = 0; i < 8; i++) /* whatever is added by chance */
+        assert_int_equal(answer(&w, id, STET_BUSY, UINT32_MAX - (uint32_t)i, 10), 0);
+    client_core_tick(w.core, 59999);
+    assert_int_equal(w.sent, 1);
+    w.core = client_core_free(w.core);
+}
+
 static void a_refusal_for_good_is_handed_out_at_once(void **state) {
     (void)state;
     wire w;
@@ -192,6 +204,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_reply_ends_the_request_and_a_second_copy_is_dropped),
         cmocka_unit_test(busy_is_waited_out_and_resent_with_the_same_id),
+        cmocka_unit_test(the_longest_wait_is_not_taken_for_a_short_one),
         cmocka_unit_test(a_refusal_for_good_is_handed_out_at_once),
         cmocka_unit_test(the_deadline_ends_it_without_an_answer_and_names_the_last_refusal),
         cmocka_unit_test(a_new_connection_resends_everything_that_waits),

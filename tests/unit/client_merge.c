@@ -50,6 +50,18 @@ static void events_removed_by_retention_do_not_stop_the_reader(void **state) {
     assert_true(client_merge_live(&m, 10, 0));
 }
 
+static void numbers_that_no_event_can_have_change_nothing(void **state) {
+    (void)state;
+    client_merge m = client_merge_of(4, 0);
+    uint64_t after = 0;
+    assert_true(client_merge_read(&m, 0, &after));
+    assert_false(client_merge_page_event(&m, UINT64_MAX));
+    assert_false(client_merge_live(&m, UINT64_MAX, 0));
+    client_merge_page_end(&m, false, false, UINT64_MAX, 0);
+    assert_true(client_merge_live(&m, 5, 0)); /* and not from the beginning again */
+    assert_false(client_merge_live(&m, 5, 0));
+}
+
 /* Goal: whatever is lost, repeated or late on the live stream, the reader gets 1..n once and in order.
  * Method: an actor that numbers events, a live stream that drops and repeats, reads that may fail. */
 static void any_mix_of_losses_gives_every_number_once(void **state) {
@@ -94,6 +106,7 @@ int main(void) {
         cmocka_unit_test(a_gap_makes_a_read_due_at_once),
         cmocka_unit_test(from_now_on_starts_behind_the_head),
         cmocka_unit_test(events_removed_by_retention_do_not_stop_the_reader),
+        cmocka_unit_test(numbers_that_no_event_can_have_change_nothing),
         cmocka_unit_test(any_mix_of_losses_gives_every_number_once),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
