@@ -128,6 +128,19 @@ static void broken_syntax_names_the_line(void **state) {
     refused(f, "openai\n    model = \"x\n", "line 2: the quote");
     refused(f, "openai\n    model = \"x\" y\n", "line 2: text after");
     refused(f, "# fine\n= 4\n", "line 2: a name");
+    refused(f, "bv/",
+            "line 1: expected '='"); /* zconfig would say so on stdout, as for anything with a slash */
+    refused(f, "/bv = 1\n", "line 1: a name");
+}
+
+/* Each name more takes zconfig longer: a mebibyte of them took seconds. */
+static void a_file_of_names_without_end_is_refused(void **state) {
+    fixture *f = *state;
+    CLEANUP(stet_buf_done) stet_buf text = STET_BUF(1 << 20);
+    for (int i = 0; i < 2000; i++)
+        stet_buf_append_str(&text, STET_STR("broker\n"));
+    stet_buf_append_byte(&text, 0);
+    refused(f, (const char *)text.data, "line 1001: more names");
 }
 
 static void secret_in_a_file_that_others_can_read_is_refused(void **state) {
@@ -174,6 +187,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(typo_is_an_error_with_file_and_key, set_up, tear_down),
         cmocka_unit_test_setup_teardown(wrong_value_is_an_error, set_up, tear_down),
         cmocka_unit_test_setup_teardown(broken_syntax_names_the_line, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_file_of_names_without_end_is_refused, set_up, tear_down),
         cmocka_unit_test_setup_teardown(secret_in_a_file_that_others_can_read_is_refused, set_up, tear_down),
         cmocka_unit_test_setup_teardown(missing_file_is_an_error, set_up, tear_down),
         cmocka_unit_test_setup_teardown(set_checks_like_the_file, set_up, tear_down),
