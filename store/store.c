@@ -189,6 +189,11 @@ void stet_store_memory_fail_reads(stet_store *self) {
     self->fail_reads = true;
 }
 
+void stet_store_memory_full(stet_store *self, bool full) {
+    ASSERT(self->in_memory);
+    self->full = full;
+}
+
 stet_code stet_store_read_status(const stet_store *self, stet_error *e) {
     if (self->read_error.code != STET_OK && e)
         *e = self->read_error;
@@ -227,7 +232,7 @@ bool stet_store_commit_in_flight(const stet_store *self) {
 }
 
 bool stet_store_writable(stet_store *self, int64_t boot_ms) {
-    return self->space ? stet_space_writable(self->space, boot_ms) : !self->read_only;
+    return self->space ? stet_space_writable(self->space, boot_ms) : !self->read_only && !self->full;
 }
 
 uint64_t stet_store_epoch(const stet_store *self) {

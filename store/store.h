@@ -82,6 +82,8 @@ stet_store *stet_store_close(stet_store *self);
 void stet_store_memory_crash(stet_store *self);
 /* Memory engine only: the next commit ends with this result, its rows are lost. */
 void stet_store_memory_fail_commit(stet_store *self, stet_commit_result result);
+/* Memory engine only: there is no room on its disk, or is again. */
+void stet_store_memory_full(stet_store *self, bool full);
 /* Memory engine only: from now on reads of durable rows fail. */
 void stet_store_memory_fail_reads(stet_store *self);
 

@@ -36,7 +36,7 @@ struct stet_store {
     uint32_t partition;
     bool failed, read_only, in_memory;
     stet_error read_error;          /* code STET_OK: none yet */
-    bool fail_reads;                /* tests, in memory */
+    bool fail_reads, full;          /* tests, in memory */
     stet_commit_result next_commit; /* tests, in memory: what becomes of it */
     int lock_fd;
     stet_space *space; /* NULL in memory and when read only */

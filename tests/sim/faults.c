@@ -74,11 +74,17 @@ void faults_choose(sim *s) {
                    .http_ms = ONE_OF(50, 1000, 8000),
                    .steal = (uint32_t)ONE_OF(0, 20, 100),
                    .repeat = (uint32_t)ONE_OF(0, 50, 300),
-                   .receivers_late = world_chance(w, 300)};
-    m->rates = (net_rates){.loss = (uint32_t)ONE_OF(0, 0, 5, 50, 200),
+                   .receivers_late = world_chance(w, 300),
+                   .hot = world_chance(w, 200),
+                   .large = (uint32_t)ONE_OF(0, 0, 0, 0, 10, 100),
+                   .empty = (uint32_t)ONE_OF(0, 0, 20),
+                   .visits = world_chance(w, 100) ? (uint32_t)ONE_OF(20, 300, 300, 10000) : 0,
+                   .visit_ms = ONE_OF(2, 20, 200)};
+    m->rates = (net_rates){.loss = (uint32_t)ONE_OF(0, 0, 0, 5, 5, 50, 50, 200, 500),
                            .loss_events = (uint32_t)ONE_OF(0, 10, 200, 500),
                            .refusal = (uint32_t)ONE_OF(0, 0, 0, 20, 100),
                            .spike = (uint32_t)ONE_OF(0, 5, 50),
+                           .doubled = (uint32_t)ONE_OF(0, 0, 0, 20, 200),
                            .delay_ms = ONE_OF(0, 2, 20, 200),
                            .spike_ms = ONE_OF(200, 3000, 60000)};
     if (m->think_ms <= 5 && m->length_ms > 30000)
@@ -155,6 +161,12 @@ static void fail_store(sim *s, stet_commit_result result) {
     stet_store_memory_fail_commit(actor->store, result);
 }
 
+static void fill_disk(sim *s) {
+    sim_actor *actor = any_actor(s);
+    stet_store_memory_full(actor->store, true);
+    world_at(&s->world, s->world.boot_ms + a_while(s), actor_node_room_again, actor, ++actor->disk_fulls);
+}
+
 static void move_clock(sim *s, int64_t ms) {
     s->world.wall_offset_ms += ms;
     s->clock_was_ahead |= s->world.wall_offset_ms > s->wall_offset_ms;
@@ -217,6 +229,9 @@ static void strike_actor(sim *s, sim_fault fault) {
     case FAULT_commit_unavailable:
         fail_store(s, world_chance(&s->world, 500) ? STET_COMMIT_UNAVAILABLE : STET_COMMIT_FENCED);
         break;
+    case FAULT_disk_full:
+        fill_disk(s);
+        break;
     default: {
         sim_actor *actor = any_actor(s);
         if (!actor->core)
@@ -263,6 +278,9 @@ static void strike(sim *s, sim_fault fault) {
         break;
     case FAULT_connection_break:
         net_break(any_link(s));
+        break;
+    case FAULT_connection_half_open:
+        net_half_open(any_link(s), a_while(s), world_chance(&s->world, 500));
         break;
     case FAULT_partition:
         partition(s, /* one_way= */ false);
@@ -326,6 +344,7 @@ void faults_end(sim *s) {
         sim_actor *actor = &s->actors[i];
         actor->paused_until_ms = 0;
         actor->doom = DOOM_NONE;
+        actor_node_room_again(actor, actor->disk_fulls);
         if (actor->core)
             actor_node_round_at(actor, s->world.boot_ms);
         else

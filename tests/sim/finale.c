@@ -2,7 +2,7 @@
  * commands, on a core of its own that nothing disturbs; the rows of the two small services are read directly.
  */
 #include "tests/sim/checker.h"
-#include "tests/sim/sim.h"
+#include "tests/sim/workload.h"
 
 #include "proto/wire/json.h"
 
@@ -200,7 +200,7 @@ static void ask_values(oracle *self) {
                                                       .at_ms = s->world.boot_ms,
                                                       .who = c * 8 + l,
                                                       .stream = history_name(&s->history, stet_str_of(key)),
-                                                      .number = stet_mp_get_uint(reply, "value", 0)});
+                                                      .number = reply.size > 0 ? body_put_number(reply) : 0});
         }
     }
 }

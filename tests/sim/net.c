@@ -119,6 +119,14 @@ static bool is_events(const net_link *link) {
     return link->socket == NET_EVENTS_IN || link->socket == NET_EVENTS;
 }
 
+static void put(net_link *link, net_direction *direction, net_packet *packet);
+
+static void put_twin(net_link *link, net_direction *direction, const net_packet *packet) {
+    net *self = link->net;
+    self->doubled++;
+    put(link, direction, packet_new(self, packet->frames, packet->count));
+}
+
 /* Takes the packet. */
 static void put(net_link *link, net_direction *direction, net_packet *packet) {
     net *self = link->net;
@@ -141,11 +149,14 @@ static void put(net_link *link, net_direction *direction, net_packet *packet) {
         at_ms = direction->last_ms;
     direction->last_ms = at_ms;
     packet->peer = link->peer;
+    packet->next = NULL;
     *direction->end = packet;
     direction->end = &packet->next;
     direction->count++;
     world_at(w, at_ms, direction == &link->to_broker ? arrive_at_broker : arrive_at_node, link,
              packet->order);
+    if (!subscription && world_chance(w, self->rates.doubled))
+        put_twin(link, direction, packet);
 }
 
 bool net_to_broker(net_link *link, const stet_str *frames, uint32_t count) {
@@ -196,7 +207,7 @@ net_link *net_find(net *self, net_socket socket, const broker_peer *peer) {
     uint32_t number = number_of(peer);
     for (size_t i = 0; i < self->links_count; i++) {
         net_link *link = self->links[i];
-        if (link->number == number && link->socket == socket && link->up)
+        if (link->number == number && link->socket == socket && link->up && !link->deaf)
             return link;
     }
     return NULL;
@@ -206,16 +217,16 @@ net_link *net_find(net *self, net_socket socket, const broker_peer *peer) {
 
 static void plan_connect(net_link *link) {
     world *w = link->net->world;
+    int64_t ms = link->quick ? 1 : world_skewed(w, RECONNECT_FIRST_MS, RECONNECT_MAX_MS);
     if (link->wanted)
-        world_at(w, w->boot_ms + world_skewed(w, RECONNECT_FIRST_MS, RECONNECT_MAX_MS), connect_again, link,
-                 link->connection);
+        world_at(w, w->boot_ms + ms, connect_again, link, link->connection);
 }
 
 static void connect_now(net_link *link) {
     net *self = link->net;
     uint32_t number = ++self->peers;
     link->up = true;
-    link->subscribed = false;
+    link->subscribed = link->deaf = false;
     link->number = number;
     link->peer = peer_of(number);
     link->to_broker.last_ms = link->to_node.last_ms = self->world->boot_ms;
@@ -293,6 +304,36 @@ void net_break(net_link *link) {
     plan_connect(link);
 }
 
+bool net_is_ghost(const net *self, const broker_peer *peer) {
+    for (size_t i = 0; i < NET_GHOSTS_MAX; i++) {
+        if (self->ghosts[i].number == number_of(peer) && self->ghosts[i].until_ms > self->world->boot_ms)
+            return true;
+    }
+    return false;
+}
+
+static void notice(void *object, uint64_t connection) {
+    net_link *link = object;
+    if (link->up && link->deaf && link->connection == connection)
+        net_break(link);
+}
+
+void net_half_open(net_link *link, int64_t ms, bool at_broker) {
+    net *self = link->net;
+    int64_t until_ms = self->world->boot_ms + ms;
+    if (!link->up)
+        return;
+    if (at_broker) {
+        self->ghosts[self->ghosts_count++ % NET_GHOSTS_MAX] = (struct net_ghost){link->number, until_ms};
+        net_break(link);
+        return;
+    }
+    link->deaf = true;
+    link->to_broker.blocked_until_ms = until_ms;
+    link->to_broker.black_hole = true;
+    world_at(self->world, until_ms, notice, link, link->connection);
+}
+
 void net_open(net_link *link) {
     link->wanted = true;
     plan_connect(link);
@@ -313,6 +354,7 @@ void net_broker_appears(net *self) {
 
 void net_broker_dies(net *self) {
     self->broker_there = false;
+    memset(self->ghosts, 0, sizeof(self->ghosts));
     for (size_t i = 0; i < self->links_count; i++) {
         net_packet *read_no_more = self->links[i]->up ? NULL : cut(&self->links[i]->to_broker, 0);
         free_list(&read_no_more);
@@ -328,8 +370,8 @@ void net_heal(net *self) {
         net_link *link = self->links[i];
         link->to_broker.blocked_until_ms = link->to_node.blocked_until_ms = now_ms;
         /* First in, first out: behind what is late all is late. Such a connection does not heal, it ends. */
-        if (link->up &&
-            (link->to_broker.last_ms > now_ms + LATE_MS || link->to_node.last_ms > now_ms + LATE_MS))
+        if (link->up && (link->deaf || link->to_broker.last_ms > now_ms + LATE_MS ||
+                         link->to_node.last_ms > now_ms + LATE_MS))
             net_break(link);
     }
 }

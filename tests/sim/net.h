@@ -7,15 +7,16 @@
  * perhaps after messages of the next connection; the rest is lost, or, for a client (whose socket keeps its
  * queue), sent again first thing on the next connection. The next connection has another routing id.
  *   partition   one direction stands still until it heals, or loses everything meanwhile
- * ZeroMQ does not duplicate and does not reorder within a connection, and neither does this. Duplicates come
- * from the cores: they resend. */
+ *   half open   one end believes in a connection that the other has lost
+ *   doubled     a message arrives twice (ZeroMQ never does this, a hop in between could)
+ * ZeroMQ does not reorder within a connection, and neither does this. */
 #ifndef SIM_NET_H
 #define SIM_NET_H
 
 #include "broker/core.h"
 #include "tests/sim/world.h"
 
-enum { NET_FRAMES_MAX = 3, NET_LINKS_MAX = 48 };
+enum { NET_FRAMES_MAX = 3, NET_LINKS_MAX = 48, NET_GHOSTS_MAX = 16 };
 
 typedef enum net_socket { NET_FRONT, NET_BACK, NET_EVENTS_IN, NET_EVENTS } net_socket;
 
@@ -50,6 +51,7 @@ struct net_link {
     net_deliver_fn *deliver;                       /* to the node */
     void (*connected)(void *node, net_link *link); /* may be NULL */
     bool keeps;                                    /* the queue outlives the connection */
+    bool quick;                                    /* connects at once */
     bool wanted;                                   /* the node is there and wants to be connected */
     bool up;
     uint32_t connection;
@@ -59,10 +61,11 @@ struct net_link {
     net_packet *waiting, **waiting_end; /* not yet sent, of a link that keeps */
     uint32_t waiting_count;
     bool subscribed; /* EVENTS: the broker knows */
+    bool deaf;       /* half open: it is up for the node, and for the broker there is no such peer */
 };
 
 typedef struct net_rates {
-    uint32_t loss, loss_events, refusal, spike; /* per mille */
+    uint32_t loss, loss_events, refusal, spike, doubled; /* per mille */
     int64_t delay_ms, spike_ms;
 } net_rates;
 
@@ -76,7 +79,12 @@ struct net {
     bool broker_there;
     uint32_t peers;
     uint64_t order;
-    uint64_t sent, lost, refused, breaks;
+    uint64_t sent, lost, refused, breaks, doubled;
+    struct net_ghost {
+        uint32_t number;
+        int64_t until_ms;
+    } ghosts[NET_GHOSTS_MAX]; /* half open: the node has gone, and the broker does not know */
+    uint32_t ghosts_count;
 };
 
 void net_init(net *self, world *world, void *broker, net_deliver_fn *deliver);
@@ -88,6 +96,10 @@ void net_open(net_link *link);
 void net_close(net_link *link);
 /* The connection ends; a new one is made when both ends are there. */
 void net_break(net_link *link);
+/* One end has lost the connection, the other does not notice for so long: what it sends is lost. */
+void net_half_open(net_link *link, int64_t ms, bool at_broker);
+/* Does the broker believe that this peer is connected, although it is not? */
+bool net_is_ghost(const net *self, const broker_peer *peer);
 void net_broker_appears(net *self);
 void net_broker_dies(net *self);
 

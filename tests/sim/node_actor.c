@@ -402,6 +402,12 @@ void actor_node_pause(sim_actor *self, int64_t ms) {
     self->paused_until_ms = world_of(self)->boot_ms + ms;
 }
 
+void actor_node_room_again(void *object, uint64_t number) {
+    sim_actor *self = object;
+    if (self->disk_fulls == number)
+        stet_store_memory_full(self->store, false);
+}
+
 void actor_node_init(sim *s, size_t index, const stet_service *service) {
     sim_actor *self = &s->actors[index];
     stet_error error = {.code = STET_OK};

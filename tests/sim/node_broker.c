@@ -21,7 +21,7 @@ static bool send_to(sim *s, net_socket socket, const broker_peer *to, broker_fra
     net_link *link = net_find(&s->net, socket, to);
     for (uint32_t i = 0; i < count; i++)
         bytes[i] = stet_str_from(frames[i].data, frames[i].size);
-    bool sent = link && net_to_node(link, bytes, count);
+    bool sent = link ? net_to_node(link, bytes, count) : net_is_ghost(&s->net, to);
     for (uint32_t i = 0; i < count; i++)
         free(frames[i].handle);
     return sent;

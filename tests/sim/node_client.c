@@ -42,7 +42,7 @@ static int64_t deliver(void *node, net_link *link, net_packet *packet) {
 
 static void connected(void *node, net_link *link) {
     sim_client *self = node;
-    if (link->connection > 0)
+    if (link->connection != self->first_connection)
         client_core_reconnected(self->core, self->sim->world.boot_ms);
     client_node_plan(self);
 }
@@ -67,14 +67,13 @@ static void start(sim_client *self) {
     ASSERT(self->core != NULL);
     self->life++;
     self->wake_ms = INT64_MAX;
-    self->front.connection = 0;
+    self->first_connection = self->front.connection;
     net_open(&self->front);
 }
 
-void client_node_init(sim *s, uint32_t number) {
-    sim_client *self = &s->clients[number];
+void client_node_init(sim *s, sim_client *self, uint32_t number, const char *name) {
     *self = (sim_client){.sim = s, .number = number};
-    (void)snprintf(self->name, sizeof(self->name), "client%u", number);
+    (void)snprintf(self->name, sizeof(self->name), "%s%u", name, number);
     for (uint32_t i = 0; i < SIM_LANES_MAX; i++)
         self->lanes[i] = (sim_lane){.client = self, .number = i};
     self->front = (net_link){.socket = NET_FRONT,
@@ -82,7 +81,8 @@ void client_node_init(sim *s, uint32_t number) {
                              .node = self,
                              .deliver = deliver,
                              .connected = connected,
-                             .keeps = true};
+                             .keeps = true,
+                             .quick = self == &s->visitor};
     net_add(&s->net, &self->front);
     start(self);
 }
@@ -232,7 +232,7 @@ static void subscribe(void *node, net_link *link) {
     int size = snprintf(prefix, sizeof(prefix), "TOOL_PROGRESS/%s", self->session);
     stet_str frame = {prefix, (size_t)size};
     (void)net_to_broker(link, &frame, 1);
-    if (link->connection > 0)
+    if (link->connection != self->first_connection)
         client_merge_reconnected(&self->merge, self->sim->world.boot_ms);
     reader_plan(self);
 }
@@ -241,7 +241,7 @@ static void reader_start(sim_reader *self) {
     self->life++;
     self->wake_ms = INT64_MAX;
     self->merge = client_merge_of(self->delivered, self->sim->world.boot_ms);
-    self->events.connection = 0;
+    self->first_connection = self->events.connection;
     net_open(&self->events);
     reader_plan(self);
 }

@@ -59,7 +59,9 @@ static void open_system(sim *s) {
         }
     }
     for (uint32_t i = 0; i < s->mix.clients; i++)
-        client_node_init(s, i);
+        client_node_init(s, &s->clients[i], i, "client");
+    if (s->mix.visits > 0)
+        client_node_init(s, &s->visitor, SIM_CLIENTS_MAX, "visitor");
     for (uint32_t i = 0; i < SIM_READERS; i++)
         reader_node_init(s, i, &s->clients[i % s->mix.clients], readers[i].service, readers[i].session);
 }
@@ -68,6 +70,7 @@ static void close_system(sim *s) {
     workload_done(s);
     for (uint32_t i = 0; i < s->mix.clients; i++)
         client_node_done(&s->clients[i]);
+    client_node_done(&s->visitor);
     for (int i = 0; i < SIM_READERS; i++)
         reader_node_done(&s->readers[i]);
     http_peer_done(s);
@@ -159,6 +162,10 @@ bool sim_run(sim *s, const sim_options *options) {
     s->totals.violations += s->world.failed;
     s->totals.simulated_ms += s->world.boot_ms - started_ms;
     s->totals.messages += s->net.sent;
+    s->totals.faults[FAULT_message_lost] += s->net.lost;
+    s->totals.faults[FAULT_message_doubled] += s->net.doubled;
+    s->totals.faults[FAULT_queue_full] += s->net.refused;
+    s->totals.faults[FAULT_hot_key] += s->mix.hot;
     close_system(s);
     return !s->world.failed;
 }

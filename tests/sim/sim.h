@@ -49,9 +49,11 @@ typedef enum sim_profile { SIM_SAFETY, SIM_LIVENESS } sim_profile;
     X(commit_unknown)                                                                                        \
     X(commit_unavailable)                                                                                    \
     X(read_error)                                                                                            \
+    X(disk_full)                                                                                             \
     X(client_kill)                                                                                           \
     X(reader_kill)                                                                                           \
     X(connection_break)                                                                                      \
+    X(connection_half_open)                                                                                  \
     X(partition)                                                                                             \
     X(partition_one_way)                                                                                     \
     X(stranger)                                                                                              \
@@ -65,7 +67,14 @@ typedef enum sim_profile { SIM_SAFETY, SIM_LIVENESS } sim_profile;
     X(http_cut)                                                                                              \
     X(http_timeout)                                                                                          \
     X(http_garbage)                                                                                          \
-    X(http_late)
+    X(http_late)                                                                                             \
+    X(message_lost)                                                                                          \
+    X(message_doubled)                                                                                       \
+    X(queue_full)                                                                                            \
+    X(visit)                                                                                                 \
+    X(request_empty)                                                                                         \
+    X(request_large)                                                                                         \
+    X(hot_key)
 
 typedef enum sim_fault {
 #define X(name) FAULT_##name,
@@ -132,8 +141,9 @@ typedef struct sim_actor {
     int64_t round_ms; /* of the round that is planned; INT64_MAX: none */
     actor_doom doom;
     uint64_t doom_left;
-    bool dying;   /* nothing leaves any more, the round ends in death */
-    bool failing; /* a store error was made: ending with an error is right */
+    bool dying;          /* nothing leaves any more, the round ends in death */
+    bool failing;        /* a store error was made: ending with an error is right */
+    uint64_t disk_fulls; /* the last one ends */
     uint64_t starts, deaths;
 } sim_actor;
 
@@ -144,6 +154,8 @@ void actor_node_start(sim_actor *self, int64_t after_ms);
 void actor_node_kill(sim_actor *self, bool kept);
 void actor_node_round_at(sim_actor *self, int64_t at_ms);
 void actor_node_pause(sim_actor *self, int64_t ms);
+/* An event: what made the disk full for the n-th time is gone. */
+void actor_node_room_again(void *object, uint64_t number);
 
 extern const stet_service sim_counter_service, sim_sink_service;
 /* What the counter service is asked for, read from its own rows at the end. */
@@ -210,6 +222,7 @@ typedef struct sim_client {
     client_core *core;
     uint64_t life;
     net_link front;
+    uint32_t first_connection; /* of this life */
     int64_t wake_ms;
     sim_lane lanes[SIM_LANES_MAX];
 } sim_client;
@@ -224,6 +237,7 @@ typedef struct sim_reader {
     uint32_t stream; /* name of service and session */
     sim_client *client;
     net_link events;
+    uint32_t first_connection; /* of this life */
     client_merge merge;
     uint64_t life;
     uint64_t delivered; /* kept by whoever reads */
@@ -231,7 +245,7 @@ typedef struct sim_reader {
     stet_buf scratch;
 } sim_reader;
 
-void client_node_init(sim *s, uint32_t number);
+void client_node_init(sim *s, sim_client *self, uint32_t number, const char *name);
 void client_node_kill(sim_client *self);
 void client_node_done(sim_client *self);
 /* Asks; the answer comes to workload_answered. False: it could not be asked now. */
@@ -266,6 +280,10 @@ typedef struct sim_mix {
     int64_t http_ms;
     uint32_t steal, repeat; /* per mille of requests */
     bool receivers_late;
+    bool hot;              /* most is about one project, one key */
+    uint32_t large, empty; /* per mille of requests */
+    uint32_t visits;       /* of clients that come once */
+    int64_t visit_ms;
 } sim_mix;
 
 void faults_choose(sim *s);
@@ -305,6 +323,7 @@ struct sim {
     sim_broker broker;
     sim_actor actors[SIM_ACTORS];
     sim_client clients[SIM_CLIENTS_MAX];
+    sim_client visitor; /* many clients, one after the other */
     sim_reader readers[SIM_READERS];
     sim_op *ops;
     size_t ops_count;
@@ -315,6 +334,7 @@ struct sim {
     size_t jobs_count;
     uint64_t documents[SIM_PROJECTS]; /* the version last heard of */
     uint64_t marks;                   /* of documents, so that each text is its own */
+    size_t large_count;               /* of bodies that are kept */
     size_t unknown;                   /* writes that have come to no answer */
     int64_t wall_offset_ms;           /* of the right clock */
     bool clock_was_ahead;             /* so that something may be due only after the end */

@@ -2,30 +2,9 @@
  * its own tell about order (probe.put, the counter), shared ones about conflicts (documents, accounts, jobs
  * of one key). What came to no answer is asked again under the same id before the lane goes on, or left for
  * the end. Now and then an earlier request is asked again, or its id is used for something else. */
-#include "tests/sim/sim.h"
+#include "tests/sim/workload.h"
 
 #include <stdlib.h>
-
-enum { BODY_MAX = 4096 };
-
-typedef enum op_kind {
-    OP_PUT,
-    OP_GET,
-    OP_JOB,
-    OP_ADD,
-    OP_MOVE,
-    OP_SUBMIT,
-    OP_DOCUMENT_PUT,
-    OP_DOCUMENT_GET,
-    OP_APPEND,
-    OP_CANCEL,
-    OP_RETRY,
-    OP_PAUSE,
-    OP_RESUME,
-    OP_DRAIN,
-    OP_LOOK,
-    OP_KINDS
-} op_kind;
 
 static const struct {
     const char *command;
@@ -52,6 +31,8 @@ static const struct {
 static const char *const looks[] = {"drafter.list", "drafter.health", "probe.stats", "broker.services",
                                     "metrics.nothing"};
 
+enum { VISITORS_WRITE = 100 }; /* per mille */
+
 static void lane_next(void *object, uint64_t asked);
 
 static uint32_t who(const sim_op *op) {
@@ -66,169 +47,6 @@ static void note(sim *s, history_kind kind, const sim_op *op, history_record ext
     extra.who = who(op);
     extra.stream = op->stream;
     history_add(&s->history, extra);
-}
-
-/* ---- bodies ---- */
-
-static const char *name_in(char text[SIM_NAME_SIZE], char kind, uint64_t number) {
-    (void)snprintf(text, SIM_NAME_SIZE, "%c%llu", kind, (unsigned long long)number);
-    return text;
-}
-
-static void body_put(sim *s, sim_op *op, stet_buf *b, sim_lane *lane) {
-    char key[SIM_NAME_SIZE];
-    (void)snprintf(key, sizeof(key), "k%u-%u", op->client, op->lane);
-    stet_mp_map(b, strcmp(op->command, "probe.put") == 0 ? 2 : 1);
-    stet_mp_put_cstr(b, "key", key);
-    op->stream = history_name(&s->history, stet_str_of(key));
-    if (strcmp(op->command, "probe.get") == 0)
-        return;
-    op->number = ++lane->put_number;
-    stet_mp_put_uint(b, "value", op->number);
-}
-
-static void body_job(sim *s, sim_op *op, stet_buf *b) {
-    char session[SIM_NAME_SIZE], key[SIM_NAME_SIZE];
-    bool has_key = world_chance(&s->world, 500), later = world_chance(&s->world, 200);
-    stet_mp_map(b, 1u + has_key + later);
-    stet_mp_put_cstr(b, "sessionId", name_in(session, 's', world_below(&s->world, SIM_SESSIONS)));
-    if (has_key)
-        stet_mp_put_cstr(b, "key", name_in(key, 'j', world_below(&s->world, 2)));
-    if (later)
-        stet_mp_put_time(b, "runAt", world_wall_ms(&s->world) + world_between(&s->world, 0, 20000));
-    op->stream = history_name(&s->history, stet_str_of(session));
-}
-
-static void body_count(sim *s, sim_op *op, stet_buf *b, bool move) {
-    char name[SIM_NAME_SIZE], to[SIM_NAME_SIZE], session[SIM_NAME_SIZE];
-    if (move)
-        (void)name_in(name, 'a', world_below(&s->world, SIM_ACCOUNTS));
-    else
-        (void)snprintf(name, sizeof(name), "c%u-%u", op->client, op->lane);
-    stet_mp_map(b, 4);
-    stet_mp_put_cstr(b, "name", name);
-    stet_mp_cstr(b, "labels");
-    stet_mp_map(b, move ? 2 : 1);
-    stet_mp_put_cstr(b, "session", name_in(session, 'c', world_below(&s->world, SIM_SESSIONS)));
-    if (move)
-        stet_mp_put_cstr(b, "to", name_in(to, 'a', world_below(&s->world, SIM_ACCOUNTS)));
-    stet_mp_cstr(b, "values");
-    stet_mp_map(b, 1);
-    stet_mp_put_uint(b, "amount", move ? 1 + world_below(&s->world, 60) : 1);
-    stet_mp_put_time(b, "at", world_wall_ms(&s->world));
-    op->stream = history_name(&s->history, stet_str_of(name));
-}
-
-static uint64_t choose_project(sim *s, sim_op *op, char text[SIM_NAME_SIZE]) {
-    uint64_t number = world_below(&s->world, SIM_PROJECTS);
-    op->stream = history_name_of(&s->history, "document %s", name_in(text, 'p', number));
-    return number;
-}
-
-static void body_submit(sim *s, sim_op *op, stet_buf *b) {
-    char project[SIM_NAME_SIZE], session[SIM_NAME_SIZE], key[SIM_NAME_SIZE];
-    uint64_t number = choose_project(s, op, project);
-    bool dedup = world_chance(&s->world, 200), later = world_chance(&s->world, 100);
-    stet_mp_map(b, 4u + dedup + later);
-    stet_mp_put_cstr(b, "projectId", project);
-    stet_mp_put_cstr(b, "sessionId", name_in(session, 'd', number));
-    stet_mp_put_cstr(b, "instruction", "write");
-    stet_mp_put_uint(b, "priority", world_below(&s->world, 10));
-    if (dedup)
-        stet_mp_put_cstr(b, "dedupKey", name_in(key, 'x', world_below(&s->world, 2)));
-    if (later)
-        stet_mp_put_time(b, "runAt", world_wall_ms(&s->world) + world_between(&s->world, 0, 15000));
-}
-
-static void body_document(sim *s, sim_op *op, stet_buf *b, bool put) {
-    char project[SIM_NAME_SIZE], text[64];
-    uint64_t number = choose_project(s, op, project);
-    stet_mp_map(b, put ? 3 : 1);
-    stet_mp_put_cstr(b, "projectId", project);
-    if (!put)
-        return;
-    op->number = ++s->marks;
-    (void)snprintf(text, sizeof(text), "@@%llu by a person", (unsigned long long)op->number);
-    stet_mp_put_uint(b, "baseVersion", s->documents[number]);
-    stet_mp_put_cstr(b, "markdown", text);
-}
-
-static void body_append(sim *s, sim_op *op, stet_buf *b) {
-    char project[SIM_NAME_SIZE], item[SIM_NAME_SIZE];
-    uint64_t count = 1 + world_below(&s->world, 3);
-    (void)choose_project(s, op, project);
-    stet_mp_map(b, 2);
-    stet_mp_put_cstr(b, "projectId", project);
-    stet_mp_cstr(b, "items");
-    stet_mp_array(b, (uint32_t)count);
-    for (uint64_t i = 0; i < count; i++) {
-        stet_mp_map(b, 4);
-        stet_mp_put_cstr(b, "id", name_in(item, 'i', world_below(&s->world, 20) * 8 + i));
-        stet_mp_put_cstr(b, "role", "user");
-        stet_mp_put_cstr(b, "text", "hello");
-        stet_mp_put_time(b, "timestamp", world_wall_ms(&s->world));
-    }
-}
-
-static bool body_of_job(sim *s, sim_op *op, stet_buf *b) {
-    char text[STET_ID_TEXT_SIZE];
-    if (s->jobs_count == 0)
-        return false;
-    size_t recent = s->jobs_count < 8 ? s->jobs_count : 8;
-    stet_id id = s->jobs[s->jobs_count - 1 - world_below(&s->world, recent)];
-    if (strcmp(op->command, "drafter.retry") == 0 && !stet_id_is_zero(s->cancelled) &&
-        world_chance(&s->world, 600))
-        id = s->cancelled; /* while its call may still be on its way back */
-    stet_id_text(id, text);
-    stet_mp_map(b, 1);
-    stet_mp_put_cstr(b, "jobId", text);
-    op->stream = history_name(&s->history, STET_STR("jobs"));
-    return true;
-}
-
-/* False: it cannot be asked now. */
-static bool write_body(sim *s, sim_op *op, op_kind kind, stet_buf *b, sim_lane *lane) {
-    char project[SIM_NAME_SIZE];
-    switch (kind) {
-    case OP_PUT:
-    case OP_GET:
-        body_put(s, op, b, lane);
-        return true;
-    case OP_JOB:
-        body_job(s, op, b);
-        return true;
-    case OP_ADD:
-    case OP_MOVE:
-        body_count(s, op, b, kind == OP_MOVE);
-        return true;
-    case OP_SUBMIT:
-        body_submit(s, op, b);
-        return true;
-    case OP_DOCUMENT_PUT:
-    case OP_DOCUMENT_GET:
-        body_document(s, op, b, kind == OP_DOCUMENT_PUT);
-        return true;
-    case OP_APPEND:
-        body_append(s, op, b);
-        return true;
-    case OP_CANCEL:
-    case OP_RETRY:
-        return body_of_job(s, op, b);
-    case OP_PAUSE:
-    case OP_RESUME:
-        op->stream = history_name(&s->history, STET_STR("pauses"));
-        if (world_chance(&s->world, 300)) {
-            stet_mp_map(b, 0);
-        } else {
-            stet_mp_map(b, 1);
-            stet_mp_put_cstr(b, "projectId", name_in(project, 'p', world_below(&s->world, SIM_PROJECTS)));
-        }
-        return true;
-    default:
-        stet_mp_map(b, 0);
-        op->stream = history_name(&s->history, STET_STR("looks"));
-        return true;
-    }
 }
 
 /* ---- asking ---- */
@@ -289,13 +107,16 @@ static sim_op *new_thing(sim *s, sim_lane *lane, op_kind kind) {
     op->command = kind == OP_LOOK ? looks[world_below(&s->world, COUNT_OF(looks))] : kinds[kind].command;
     op->is_write = kinds[kind].is_write;
     op->id = stet_id_next(&s->world.ids, world_wall_ms(&s->world));
-    if (!write_body(s, op, kind, &body, lane)) {
+    bool empty = kind < OP_PAUSE && world_chance(&s->world, s->mix.empty);
+    if (empty) {
+        body_empty(s, op, &body);
+    } else if (!body_write(s, op, kind, &body, lane)) {
         s->ops_count--;
         return NULL;
     }
     ASSERT(stet_buf_ok(&body));
     take_body(op, stet_buf_str(&body));
-    if (kind == OP_PUT)
+    if (kind == OP_PUT && !empty)
         note(s, HISTORY_WROTE, op, (history_record){.number = op->number});
     return op;
 }
@@ -379,7 +200,7 @@ static void resume_all(sim *s, sim_lane *lane) {
         stet_mp_map(&body, 0);
     } else {
         stet_mp_map(&body, 1);
-        stet_mp_put_cstr(&body, "projectId", name_in(project, 'p', s->resumes_left - 2));
+        stet_mp_put_cstr(&body, "projectId", body_name(project, 'p', s->resumes_left - 2));
     }
     s->resumes_left--;
     take_body(op, stet_buf_str(&body));
@@ -387,6 +208,8 @@ static void resume_all(sim *s, sim_lane *lane) {
 }
 
 static void plan_next(sim *s, sim_lane *lane) {
+    if (lane->client == &s->visitor)
+        return; /* it does not come back */
     world_at(&s->world, s->world.boot_ms + world_skewed(&s->world, 1, s->calm ? 100 : s->mix.think_ms),
              lane_next, lane, lane->asked);
 }
@@ -454,6 +277,8 @@ static void remember_job(sim *s, stet_str body) {
 
 static void know_version(sim *s, const sim_op *op, uint64_t version) {
     const char *name = s->history.names[op->stream];
+    if (strncmp(name, "document ", 9) != 0)
+        return; /* an empty request */
     s->documents[name[strlen(name) - 1] - '0'] = version;
 }
 
@@ -468,7 +293,7 @@ static void answered_ok(sim *s, sim_op *op, stet_str body) {
     if (strcmp(op->command, "probe.put") == 0 && (!op->repeat || op->of->state == OP_UNKNOWN))
         note(s, HISTORY_WROTE, op->repeat ? op->of : op, (history_record){.number = op->number, .answer = 1});
     else if (strcmp(op->command, "probe.get") == 0)
-        note(s, HISTORY_READ, op, (history_record){.number = stet_mp_get_uint(body, "value", 0)});
+        note(s, HISTORY_READ, op, (history_record){.number = body_put_number(body)});
     else if (strcmp(op->command, "drafter.submit") == 0)
         remember_job(s, body);
     else if (strcmp(op->command, "drafter.cancel") == 0)
@@ -488,7 +313,9 @@ static void answered_ok(sim *s, sim_op *op, stet_str body) {
 
 static void answered_error(sim *s, sim_op *op, const client_result *result) {
     if (op->is_write)
-        note(s, HISTORY_REFUSED, op, (history_record){.code = result->error.code, .number = result->sends});
+        note(s, HISTORY_REFUSED, op,
+             (history_record){.code = result->error.code,
+                              .number = result->sends + (s->mix.rates.doubled > 0)});
     else if (strcmp(op->command, "probe.get") == 0 && result->error.code == STET_NOT_FOUND)
         note(s, HISTORY_READ, op, (history_record){.number = 0});
     else if (strcmp(op->command, "drafter.document.get") == 0 && result->error.code == STET_NOT_FOUND)
@@ -548,6 +375,33 @@ void workload_answered(void *context, stet_id id, const client_result *result) {
     plan_next(s, lane);
 }
 
+/* ---- visitors ---- */
+
+static void visitor_answered(void *context, stet_id id, const client_result *result) {
+    sim *s = context;
+    (void)id;
+    s->totals.answers += result->answered;
+}
+
+/* One that comes, asks for one thing and is gone, mostly before it has an answer. Always on a new connection. */
+static void visit(void *object, uint64_t left) {
+    sim *s = object;
+    sim_lane *lane = &s->visitor.lanes[0];
+    if (!s->working || left == 0)
+        return;
+    fault_count(s, FAULT_visit);
+    client_node_kill(&s->visitor);
+    sim_op *op = world_chance(&s->world, VISITORS_WRITE) ? new_thing(s, lane, choose_kind(s)) : NULL;
+    sim_op look = {.id = stet_id_next(&s->world.ids, world_wall_ms(&s->world)),
+                   .command = looks[world_below(&s->world, COUNT_OF(looks))],
+                   .body = STET_STR("\x80")};
+    if (op)
+        ask(s, lane, op);
+    else
+        (void)client_node_ask(&s->visitor, &look, 5000, visitor_answered, s);
+    world_at(&s->world, s->world.boot_ms + world_skewed(&s->world, 0, s->mix.visit_ms), visit, s, left - 1);
+}
+
 /* ---- life ---- */
 
 void workload_start(sim *s) {
@@ -556,6 +410,7 @@ void workload_start(sim *s) {
         for (uint32_t l = 0; l < s->mix.lanes; l++)
             plan_next(s, &s->clients[c].lanes[l]);
     }
+    visit(s, s->mix.visits);
 }
 
 void workload_finish(sim *s) {
