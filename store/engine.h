@@ -60,6 +60,9 @@ enum { STET_BOUND_BYTES_MAX = STET_KEY_BYTES_MAX };
 
 NODISCARD
 stet_code stet_memory_engine_new(stet_engine **ret, stet_error *e);
+/* Puts all durable rows of one into another, which has none. False when out of memory. */
+NODISCARD
+bool stet_memory_engine_copy(stet_engine *to, const stet_engine *from);
 /* Forgets a commit that was submitted and not collected. */
 void stet_memory_engine_crash(stet_engine *self);
 

@@ -168,6 +168,15 @@ static bool memory_collect(stet_engine *base) {
     return true;
 }
 
+bool stet_memory_engine_copy(stet_engine *to, const stet_engine *from) {
+    const stet_overlay *rows = &((const memory_engine *)from)->durable;
+    stet_overlay *copy = &((memory_engine *)to)->durable;
+    for (const stet_row *row = stet_overlay_first(rows); row; row = stet_row_after(row))
+        if (!stet_overlay_put(copy, stet_row_key(row), stet_row_value(row)))
+            return false;
+    return true;
+}
+
 void stet_memory_engine_crash(stet_engine *base) {
     ((memory_engine *)base)->pending = NULL;
 }

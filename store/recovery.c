@@ -74,36 +74,6 @@ static bool holds_rows(const char *db) {
     return found;
 }
 
-/* Is everything there that was acknowledged? */
-static stet_code compare(const recovery *self, const stet_head *head, stet_error *e) {
-    const char *directory = self->options->directory;
-    const stet_witness_record *witness = &self->witness;
-    uint64_t number = head->present ? head->record.number : 0;
-    if (witness->state == STET_WITNESS_DAMAGED)
-        return stet_error_set(
-            e, STET_INTERNAL,
-            "%.80s ends at commit %llu, but its witness is damaged: restore a backup, or delete the "
-            "file 'witness' to accept what is there",
-            directory, llu(number));
-    if (witness->state == STET_WITNESS_NONE) {
-        if (number > 1)
-            stet_log(STET_WARN, "store.witness.missing", "nothing tells whether the database is complete",
-                     STET_LOG_C("path", directory), STET_LOG_I("number", (int64_t)number));
-        return STET_OK;
-    }
-    if (number < witness->number)
-        return stet_error_set(
-            e, STET_INTERNAL,
-            "%.80s ends at commit %llu, but %llu was acknowledged: data is missing; nothing is served "
-            "or changed; restore a backup",
-            directory, llu(number), llu(witness->number));
-    if (number == witness->number && !stet_hash_equal(&head->hash, &witness->hash))
-        return stet_error_set(e, STET_INTERNAL,
-                              "%.80s: commit %llu is not the one that was acknowledged: restore a backup",
-                              directory, llu(number));
-    return STET_OK;
-}
-
 static stet_code open_at(const recovery *self, const char *db, stet_log_recovery mode, bool create,
                          stet_rocks **ret, stet_head *ret_head, bool *ret_corrupt, stet_error *e) {
     const stet_recovery_options *options = self->options;
@@ -119,7 +89,7 @@ static stet_code open_at(const recovery *self, const char *db, stet_log_recovery
         return rc;
     rc = stet_head_load(stet_rocks_get, rocks, options->partition, options->directory, ret_head, e);
     if (rc == STET_OK)
-        rc = compare(self, ret_head, e);
+        rc = stet_witness_compare(&self->witness, ret_head, options->directory, e);
     if (rc != STET_OK)
         rocks = stet_rocks_close(rocks);
     *ret = rocks;

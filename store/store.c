@@ -157,6 +157,10 @@ static stet_code engine_get(void *from, stet_str key, stet_arena *into, stet_str
     return engine->ops->get(engine, key, into, ret, e);
 }
 
+static stet_code load_memory(stet_store *self, stet_head *ret, stet_error *e) {
+    return stet_head_load(engine_get, self->engine, self->partition, "memory", ret, e);
+}
+
 void stet_store_memory_crash(stet_store *self) {
     ASSERT(self->in_memory);
     ASSERT(self->batch.scans_open == 0);
@@ -174,9 +178,58 @@ void stet_store_memory_crash(stet_store *self) {
     self->next_commit = STET_COMMIT_OK;
     stet_head head;
     stet_error e;
-    stet_code rc = stet_head_load(engine_get, self->engine, self->partition, "memory", &head, &e);
+    stet_code rc = load_memory(self, &head, &e);
     ASSERT(rc == STET_OK && head.present);
     take_head(self, &head);
+}
+
+stet_code stet_store_memory_open_again(stet_store *self, stet_error *e) {
+    stet_head head;
+    stet_store_memory_crash(self);
+    stet_code rc = load_memory(self, &head, e);
+    return rc == STET_OK ? stet_witness_compare(&self->witness, &head, "memory", e) : rc;
+}
+
+void stet_store_memory_witness(stet_store *self, const stet_store *from) {
+    ASSERT(self->in_memory && from->in_memory);
+    self->witness = from->witness;
+}
+
+static stet_code copy_memory(stet_store *self, const stet_store *from, uint64_t epoch, stet_error *e) {
+    stet_head head;
+    stet_completion done;
+    uint64_t ticket;
+    self->in_memory = true;
+    self->witness = from->witness;
+    stet_code rc = stet_memory_engine_new(&self->engine, e);
+    if (rc == STET_OK && !stet_memory_engine_copy(self->engine, from->engine))
+        rc = stet_error_set(e, STET_BUSY, "out of memory for a copy");
+    if (rc == STET_OK)
+        rc = load_memory(self, &head, e);
+    if (rc != STET_OK)
+        return rc;
+    take_head(self, &head);
+    if (epoch <= self->epoch)
+        return STET_OK;
+    self->epoch = epoch;
+    put_number(stet_store_batch(self), stet_store_key_epoch, epoch);
+    rc = stet_batch_commit(stet_store_batch(self), /* wall_ms= */ 0, &ticket, e);
+    if (rc == STET_OK && (!stet_store_next_completion(self, &done) || done.result != STET_COMMIT_OK))
+        rc = stet_error_set(e, STET_BUSY, "the new owner cannot be written");
+    return rc;
+}
+
+stet_code stet_store_memory_copy(const stet_store *from, uint64_t epoch, stet_store **ret, stet_error *e) {
+    ASSERT(from->in_memory);
+    stet_store *self = store_new(from->partition);
+    if (!self)
+        return stet_error_set(e, STET_BUSY, "out of memory for the store");
+    stet_code rc = copy_memory(self, from, epoch, e);
+    if (rc == STET_OK)
+        *ret = self;
+    else
+        stet_store_close(self);
+    return rc;
 }
 
 void stet_store_memory_fail_commit(stet_store *self, stet_commit_result result) {
@@ -212,6 +265,8 @@ bool stet_store_next_completion(stet_store *self, stet_completion *ret) {
     *ret =
         (stet_completion){.ticket = self->ticket, .number = commit->record.number, .result = commit->result};
     if (commit->result == STET_COMMIT_OK) {
+        self->witness =
+            (stet_witness_record){.state = STET_WITNESS_KNOWN, .number = self->number, .hash = self->hash};
         self->number = commit->record.number;
         self->hash = stet_commit_record_hash(&commit->record);
         self->stats.commits++;

@@ -82,6 +82,16 @@ stet_store *stet_store_close(stet_store *self);
 void stet_store_memory_crash(stet_store *self);
 /* Memory engine only: the next commit ends with this result, its rows are lost. */
 void stet_store_memory_fail_commit(stet_store *self, stet_commit_result result);
+/* Memory engine only: opens again what a crash has left. As on disk, a witness that is kept apart, here one commit
+ * behind, decides whether it is everything. */
+NODISCARD
+stet_code stet_store_memory_open_again(stet_store *self, stet_error *e);
+/* Memory engine only: the witness of `from` stands beside these rows, as when an old database is put in a directory. */
+void stet_store_memory_witness(stet_store *self, const stet_store *from);
+/* Memory engine only: a store of its own with the rows that are durable now. An epoch above theirs makes it another
+ * owner's, and its first commit says so. */
+NODISCARD
+stet_code stet_store_memory_copy(const stet_store *from, uint64_t epoch, stet_store **ret, stet_error *e);
 /* Memory engine only: there is no room on its disk, or is again. */
 void stet_store_memory_full(stet_store *self, bool full);
 /* Memory engine only: from now on reads of durable rows fail. */

@@ -6,6 +6,7 @@
 
 #include "store/engine.h"
 #include "store/space.h"
+#include "store/witness.h"
 
 enum {
     /* Overwritten values stay in the arena until the commit: room for some of that, then the batch fails. */
@@ -38,6 +39,7 @@ struct stet_store {
     stet_error read_error;          /* code STET_OK: none yet */
     bool fail_reads, full;          /* tests, in memory */
     stet_commit_result next_commit; /* tests, in memory: what becomes of it */
+    stet_witness_record witness;    /* in memory: of the commit before the last */
     int lock_fd;
     stet_space *space; /* NULL in memory and when read only */
     stet_store_stats stats;

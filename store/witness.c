@@ -1,6 +1,8 @@
 #include "store/witness.h"
 #include "proto/base/fault.h"
+#include "proto/base/log.h"
 #include "proto/base/paths.h"
+#include "proto/base/plant.h"
 #include "store/files.h"
 
 #include <errno.h>
@@ -172,4 +174,32 @@ stet_witness *stet_witness_close(stet_witness *self) {
         free(self);
     }
     return NULL;
+}
+
+stet_code stet_witness_compare(const stet_witness_record *witness, const stet_head *head,
+                               const char *directory, stet_error *e) {
+    uint64_t number = head->present ? head->record.number : 0;
+    if (witness->state == STET_WITNESS_DAMAGED)
+        return stet_error_set(
+            e, STET_INTERNAL,
+            "%.80s ends at commit %llu, but its witness is damaged: restore a backup, or delete the "
+            "file 'witness' to accept what is there",
+            directory, (unsigned long long)number);
+    if (witness->state == STET_WITNESS_NONE) {
+        if (number > 1)
+            stet_log(STET_WARN, "store.witness.missing", "nothing tells whether the database is complete",
+                     STET_LOG_C("path", directory), STET_LOG_I("number", (int64_t)number));
+        return STET_OK;
+    }
+    if (number < witness->number && !PLANT(witness_ignored))
+        return stet_error_set(
+            e, STET_INTERNAL,
+            "%.80s ends at commit %llu, but %llu was acknowledged: data is missing; nothing is served "
+            "or changed; restore a backup",
+            directory, (unsigned long long)number, (unsigned long long)witness->number);
+    if (number == witness->number && !stet_hash_equal(&head->hash, &witness->hash))
+        return stet_error_set(e, STET_INTERNAL,
+                              "%.80s: commit %llu is not the one that was acknowledged: restore a backup",
+                              directory, (unsigned long long)number);
+    return STET_OK;
 }

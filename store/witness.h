@@ -19,7 +19,7 @@
 #define STET_WITNESS_H
 
 #include "proto/base/code.h"
-#include "store/commit_record.h"
+#include "store/head.h"
 #include "store/manifest.h"
 
 typedef struct stet_witness stet_witness;
@@ -48,6 +48,10 @@ stet_code stet_witness_open(const char *directory, const stet_witness_record *fr
 NODISCARD
 stet_code stet_witness_write(stet_witness *self, uint64_t epoch, uint64_t number, const stet_hash *hash,
                              stet_error *e);
+/* Is everything there that was acknowledged? STET_INTERNAL when not; the message says what to do. */
+NODISCARD
+stet_code stet_witness_compare(const stet_witness_record *witness, const stet_head *head,
+                               const char *directory, stet_error *e);
 stet_witness *stet_witness_close(stet_witness *self); /* always NULL */
 
 #endif

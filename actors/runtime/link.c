@@ -1,5 +1,6 @@
 #include "actors/runtime/link.h"
 #include "proto/base/fault.h"
+#include "proto/base/plant.h"
 
 enum { READY_AGAIN_MS = 20 };
 
@@ -91,7 +92,7 @@ void stet_link_message(stet_link *self, const stet_turn *turn, const stet_envelo
         break;
     default:
         stet_error_decode(body, &error);
-        *ret_fenced = error.code == STET_CONFLICT;
+        *ret_fenced = error.code == STET_CONFLICT && !PLANT(fence_ignored);
         if (!*ret_fenced)
             edge->log(edge->context, STET_WARN, "broker.refused",
                       "the broker did not take the registration, trying again",

@@ -426,12 +426,38 @@ static void check_effects(checker *self) {
 /* ---- the rest ---- */
 
 static void check_commits(checker *self) {
-    gather(self, KIND(COMMIT));
+    gather(self, KIND(COMMIT) | KIND(OPENED));
     sort(self, by_stream);
-    for (size_t i = 1; i < self->count; i++) {
-        if (self->list[i]->stream == self->list[i - 1]->stream &&
-            self->list[i]->number != self->list[i - 1]->number + 1)
-            bad(self, "I13", self->list[i], "a commit's number does not follow the one before it");
+    uint64_t last = 0;
+    for (size_t i = 0; i < self->count; i++) {
+        const history_record *r = self->list[i];
+        if (i > 0 && r->stream != self->list[i - 1]->stream)
+            last = 0;
+        if (r->kind == HISTORY_OPENED) {
+            if (r->number < last)
+                bad(self, "I15", r, "a store is served that ends before what was acknowledged");
+            continue;
+        }
+        if (last > 0 && r->number != last + 1)
+            bad(self, "I13", r, "a commit's number does not follow the one before it");
+        last = r->number;
+    }
+}
+
+static void check_owners(checker *self) {
+    gather(self, KIND(OWNER) | KIND(SERVED));
+    sort(self, by_stream);
+    uint64_t highest = 0;
+    for (size_t i = 0; i < self->count; i++) {
+        const history_record *r = self->list[i];
+        if (i > 0 && r->stream != self->list[i - 1]->stream)
+            highest = 0;
+        if (r->number < highest)
+            bad(self, "I13", r,
+                r->kind == HISTORY_OWNER ? "an owner that was replaced is the owner again"
+                                         : "an answer of an owner that was replaced has left");
+        if (r->kind == HISTORY_OWNER)
+            highest = r->number;
     }
 }
 
@@ -466,6 +492,7 @@ bool checker_run(const history *h, char ret_text[CHECKER_TEXT_SIZE]) {
     check_one_at_a_time(&self);
     check_effects(&self);
     check_commits(&self);
+    check_owners(&self);
     free(self.list);
     return !self.bad;
 }

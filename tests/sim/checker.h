@@ -14,8 +14,8 @@
  *   I10 a call to the outside is made once for each attempt and try, and its job knows of it
  *   I11 sums stay
  *   I12 when the faults stop, everything comes to an end
- *   I13 one owner: commit numbers have no gap and never go back
- *   I15 no acknowledgement is ahead of what its giver has at the end
+ *   I13 one owner: commit numbers have no gap and never go back; nobody hears an owner that was replaced
+ *   I15 no acknowledgement is ahead of what its giver has at the end; no store is served that has lost its end
  *   J1  a job's events follow its life: after done nothing, after error or cancelled only queued
  *   J2  a draft lands on the version that it was made from
  *   S1  no part complains about itself */

@@ -99,7 +99,7 @@ void faults_choose(sim *s) {
 /* ---- each fault ---- */
 
 static sim_actor *any_actor(sim *s) {
-    return &s->actors[world_below(&s->world, SIM_ACTORS)];
+    return s->actors[world_below(&s->world, SIM_ACTORS)];
 }
 
 static net_link *any_link(sim *s) {
@@ -229,6 +229,14 @@ static void strike_actor(sim *s, sim_fault fault) {
     case FAULT_commit_unavailable:
         fail_store(s, world_chance(&s->world, 500) ? STET_COMMIT_UNAVAILABLE : STET_COMMIT_FENCED);
         break;
+    case FAULT_rolled_back:
+        if (!owners_roll_back(s, any_actor(s)))
+            return;
+        break;
+    case FAULT_taken_over:
+        if (!owners_take_over(s))
+            return;
+        break;
     case FAULT_disk_full:
         fill_disk(s);
         break;
@@ -341,9 +349,10 @@ void faults_end(sim *s) {
     if (!s->broker.core)
         broker_node_start(s);
     for (int i = 0; i < SIM_ACTORS; i++) {
-        sim_actor *actor = &s->actors[i];
+        sim_actor *actor = s->actors[i];
         actor->paused_until_ms = 0;
         actor->doom = DOOM_NONE;
+        owners_give_back(actor);
         actor_node_room_again(actor, actor->disk_fulls);
         if (actor->core)
             actor_node_round_at(actor, s->world.boot_ms);

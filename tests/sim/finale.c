@@ -473,7 +473,7 @@ uint64_t finale_waiting(sim *s, const char **ret_what) {
             if (tables[t].timed && s->clock_was_ahead)
                 continue;
             s->waiting = 0;
-            each_row(s, &s->actors[a], tables[t].table, row_waits);
+            each_row(s, s->actors[a], tables[t].table, row_waits);
             if (s->waiting == 0)
                 continue;
             *ret_what = tables[t].what;
@@ -500,7 +500,7 @@ static void row_head(sim *s, sim_actor *actor, stet_key_reader *key, stet_str va
 
 void finale_heads(sim *s) {
     for (int i = 0; i < 2; i++)
-        each_row(s, &s->actors[i], STET_TABLE_EVENT_HEADS, row_head);
+        each_row(s, s->actors[i], STET_TABLE_EVENT_HEADS, row_head);
 }
 
 /* ---- all of it ---- */
@@ -509,7 +509,7 @@ void finale_read(sim *s) {
     static const char sessions[] = {'s', 'd'};
     for (int i = 0; i < 2; i++) {
         oracle o;
-        oracle_open(&o, s, &s->actors[i]);
+        oracle_open(&o, s, s->actors[i]);
         ask_check(&o);
         ask_events(&o, sessions[i]);
         if (i == 0) {
@@ -520,5 +520,5 @@ void finale_read(sim *s) {
         }
         oracle_close(&o);
     }
-    read_counter(s, &s->actors[2], &s->actors[3]);
+    read_counter(s, s->actors[2], s->actors[3]);
 }

@@ -31,6 +31,9 @@
       "stream = version, number = mark that it was made from, answer = mark of the version before")          \
     X(SUM, "sum", "stream = what, number = found, answer = expected")                                        \
     X(COMMIT, "commit", "stream = actor, number: a commit was seen to be durable")                           \
+    X(OPENED, "opened", "stream = as COMMIT, number: a store is served from this commit on")                 \
+    X(OWNER, "owner", "stream = owners of an actor, number = epoch: the broker said that it is the owner")   \
+    X(SERVED, "served", "the same: the broker passed on an answer of it")                                    \
     X(PENDING, "pending", "stream = what, number: still waits, long after the last fault")                   \
     X(COMPLAINT, "complaint", "stream = what an actor or the broker says went wrong inside itself")
 

@@ -16,6 +16,10 @@ static world *world_of(const sim_actor *self) {
     return &self->sim->world;
 }
 
+static uint32_t commits_of(const sim_actor *self) {
+    return history_name_of(&self->sim->history, "%s commits", self->name);
+}
+
 static void note(sim_actor *self, history_record record) {
     record.at_ms = world_of(self)->boot_ms;
     history_add(&self->sim->history, record);
@@ -72,6 +76,8 @@ static bool edge_send(void *context, stet_str frame, stet_str route, stet_str bo
         return false;
     world_tell(world_of(self), self->name, stet_kind_name(envelope.kind), envelope.sequence, body.size,
                envelope.command);
+    if (self->replaced)
+        return true; /* the broker shall not pass it on */
     if (envelope.kind == STET_KIND_SEND)
         note_sent(self, &envelope, body);
     else if (envelope.kind == STET_KIND_ACK)
@@ -82,7 +88,7 @@ static bool edge_send(void *context, stet_str frame, stet_str route, stet_str bo
 static void edge_publish(void *context, stet_str topic, stet_str payload) {
     sim_actor *self = context;
     const size_t head = strlen("TOOL_PROGRESS/"), prefix = strlen("TOOL_PROGRESS::");
-    if (!alive_to_say(self))
+    if (!alive_to_say(self) || self->replaced)
         return;
     stet_str text = {payload.data + prefix, payload.size - prefix};
     uint64_t number = 0;
@@ -221,8 +227,10 @@ static void look_at_commit(sim_actor *self) {
 }
 
 static void note_commit(sim_actor *self) {
+    if (self->replaced)
+        return; /* for itself alone */
     note(self, (history_record){.kind = HISTORY_COMMIT,
-                                .stream = history_name_of(&self->sim->history, "%s commits", self->name),
+                                .stream = commits_of(self),
                                 .number = stet_store_last_number(self->store)});
     self->sim->totals.commits++;
 }
@@ -285,6 +293,8 @@ static bool end_of_round(sim_actor *self) {
         fault_count(self->sim, FAULT_actor_kill_in_release);
     else if (fatal)
         world_tell(world_of(self), self->name, "fatal", (uint64_t)fatal, 0, stet_str_of(error.message));
+    if (fatal && self->replaced)
+        fault_count(self->sim, FAULT_taken_over_fenced);
     if (self->dying || fatal || (self->stopping && stet_core_idle(self->core) && !self->mailbox)) {
         actor_node_kill(self, /* kept= */ false);
         return true;
@@ -336,6 +346,16 @@ static void start_now(void *object, uint64_t life) {
     world *w = &s->world;
     if (self->core || self->life != life || !self->wanted)
         return;
+    stet_error error = {.code = STET_OK};
+    if (stet_store_memory_open_again(self->store, &error) != STET_OK) {
+        if (!self->truth)
+            world_fail(w, "S1: %s cannot be opened again: %s", self->name, error.message);
+        fault_count(s, FAULT_rolled_back_refused);
+        return; /* until the right one is put back */
+    }
+    note(self, (history_record){.kind = HISTORY_OPENED,
+                                .stream = commits_of(self),
+                                .number = stet_store_last_number(self->store)});
     self->life++;
     self->starts++;
     s->totals.starts++;
@@ -354,7 +374,6 @@ static void start_now(void *object, uint64_t life) {
                                  .store = self->store,
                                  .seed = stet_prng_next(&w->prng),
                                  .instance = stet_id_next(&w->ids, 1)};
-    stet_error error = {.code = STET_OK};
     world_tell(w, self->name, "started", self->life, stet_store_last_number(self->store), nothing);
     stet_code rc = stet_core_new(&options, &edge, world_wall_ms(w), w->boot_ms, &self->core, &error);
     if (rc != STET_OK) {
@@ -393,6 +412,8 @@ void actor_node_kill(sim_actor *self, bool kept) {
     empty_mailbox(self);
     http_peer_actor_died(self);
     self->committing = false;
+    if (s->replaced == self)
+        s->replaced = NULL;
     self->doom = self->doom == DOOM_IN_RECOVERY && self->doom_left > 0 ? DOOM_IN_RECOVERY : DOOM_NONE;
     world_tell(&s->world, self->name, "died", self->life, kept, nothing);
     actor_node_start(self, world_skewed(&s->world, 20, s->calm ? 200 : RESTART_MAX_MS));
@@ -408,23 +429,31 @@ void actor_node_room_again(void *object, uint64_t number) {
         stet_store_memory_full(self->store, false);
 }
 
-void actor_node_init(sim *s, size_t index, const stet_service *service) {
-    sim_actor *self = &s->actors[index];
+void actor_node_begin(sim_actor *self) {
+    note_commit(self);
+}
+
+sim_actor *actor_node_init(sim *s, const stet_service *service, stet_store *store) {
+    ASSERT(s->slots_count < SIM_SLOTS);
+    sim_actor *self = &s->slots[s->slots_count++];
     stet_error error = {.code = STET_OK};
-    *self = (sim_actor){.sim = s, .service = service, .name = service->name, .wanted = true};
+    *self = (sim_actor){.sim = s, .service = service, .name = service->name, .store = store, .wanted = true};
     self->round_ms = INT64_MAX;
     self->mailbox_end = &self->mailbox;
     self->results_end = &self->results;
-    stet_code rc = stet_store_open_memory(/* partition= */ 0, &self->store, &error);
+    stet_code rc = store ? STET_OK : stet_store_open_memory(/* partition= */ 0, &self->store, &error);
     ASSERT(rc == STET_OK);
     self->back = (net_link){.socket = NET_BACK, .name = self->name, .node = self, .deliver = deliver};
     self->events = (net_link){.socket = NET_EVENTS_IN, .name = self->name, .node = self, .deliver = deliver};
     net_add(&s->net, &self->back);
     net_add(&s->net, &self->events);
+    return self;
 }
 
 void actor_node_done(sim_actor *self) {
     empty_mailbox(self);
     self->core = stet_core_free(self->core);
     self->store = stet_store_close(self->store);
+    self->kept = stet_store_close(self->kept);
+    self->truth = stet_store_close(self->truth);
 }

@@ -27,12 +27,26 @@ static bool send_to(sim *s, net_socket socket, const broker_peer *to, broker_fra
     return sent;
 }
 
+/* What the broker passes on for an actor, and to whom it says that it is the owner. */
+static void look_at(sim *s, net_socket socket, broker_frame frame) {
+    stet_envelope envelope;
+    if (!s->broker.speaker || s->slots_count == SIM_ACTORS ||
+        stet_envelope_decode(stet_str_from(frame.data, frame.size), &envelope, NULL) != STET_OK)
+        return;
+    if (envelope.kind == STET_KIND_WELCOME)
+        owners_welcomed(s, s->broker.speaker);
+    else if (socket == NET_FRONT || envelope.kind == STET_KIND_ACK)
+        owners_answered(s, s->broker.speaker);
+}
+
 static bool send_front(void *context, const broker_peer *to, broker_frame envelope, broker_frame body) {
+    look_at(context, NET_FRONT, envelope);
     return send_to(context, NET_FRONT, to, (broker_frame[]){envelope, body}, 2);
 }
 
 static bool send_back(void *context, const broker_peer *to, broker_frame envelope, broker_frame route,
                       broker_frame body) {
+    look_at(context, NET_BACK, envelope);
     return send_to(context, NET_BACK, to, (broker_frame[]){envelope, route, body}, 3);
 }
 
@@ -109,7 +123,9 @@ int64_t broker_node_deliver(void *node, net_link *link, net_packet *packet) {
                           now_ms);
         break;
     case NET_BACK:
+        self->speaker = link->node;
         broker_core_back(self->core, &packet->peer, frame_of(f[0]), frame_of(f[1]), frame_of(f[2]), now_ms);
+        self->speaker = NULL;
         break;
     case NET_EVENTS_IN:
         broker_core_event(self->core, f[0], f[1]);
@@ -169,6 +185,7 @@ void broker_node_kill(sim *s) {
     world_tell(&s->world, "broker", "killed", self->life, 0, (stet_str){NULL, 0});
     self->core = broker_core_free(self->core);
     net_broker_dies(&s->net);
+    owners_broker_died(s);
     world_at(&s->world, s->world.boot_ms + world_skewed(&s->world, 10, s->calm ? 100 : 8000), start_again,
              self, self->life);
 }

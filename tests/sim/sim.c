@@ -48,8 +48,7 @@ static void open_system(sim *s) {
     s->net.rates = (net_rates){.delay_ms = 2};
     broker_node_start(s);
     for (size_t i = 0; i < SIM_ACTORS; i++) {
-        sim_actor *actor = &s->actors[i];
-        actor_node_init(s, i, services[i]);
+        sim_actor *actor = s->actors[i] = actor_node_init(s, services[i], /* store= */ NULL);
         if (i >= 2 && s->mix.receivers_late) {
             actor->wanted = false;
             world_at(&s->world, s->world.boot_ms + world_between(&s->world, 0, s->mix.length_ms), late_start,
@@ -74,8 +73,8 @@ static void close_system(sim *s) {
     for (int i = 0; i < SIM_READERS; i++)
         reader_node_done(&s->readers[i]);
     http_peer_done(s);
-    for (int i = 0; i < SIM_ACTORS; i++)
-        actor_node_done(&s->actors[i]);
+    for (uint32_t i = 0; i < s->slots_count; i++)
+        actor_node_done(&s->slots[i]);
     s->broker.core = broker_core_free(s->broker.core);
     net_done(&s->net);
     history_done(&s->history);
@@ -108,6 +107,10 @@ static void come_to_rest(sim *s) {
         run_until(s, s->world.boot_ms + REST_STEP_MS);
         what = "requests";
         waiting = workload_resting(s) ? finale_waiting(s, &what) : 1;
+        if (waiting == 0 && s->replaced) {
+            waiting = 1;
+            what = "an owner that was replaced";
+        }
     }
     pending(s, what, waiting);
     finale_heads(
@@ -118,9 +121,12 @@ static void come_to_rest(sim *s) {
 
 static void stop_everything(sim *s) {
     s->working = s->finishing = false;
+    if (s->replaced)
+        actor_node_kill(s->replaced, /* kept= */ false);
     for (int i = 0; i < SIM_ACTORS; i++) {
-        s->actors[i].wanted = false;
-        actor_node_kill(&s->actors[i], s->history.whole || world_chance(&s->world, 500));
+        owners_give_back(s->actors[i]);
+        s->actors[i]->wanted = false;
+        actor_node_kill(s->actors[i], s->history.whole || world_chance(&s->world, 500));
     }
 }
 

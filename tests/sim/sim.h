@@ -18,6 +18,9 @@
 
 enum {
     SIM_ACTORS = 4,
+    SIM_PROBE = 0,
+    SIM_SINK = 3,
+    SIM_SLOTS = SIM_ACTORS + 4, /* with those that have been replaced */
     SIM_CLIENTS_MAX = 4,
     SIM_READERS = 6,
     SIM_LANES_MAX = 3, /* of one client: each does one thing after the other */
@@ -50,6 +53,8 @@ typedef enum sim_profile { SIM_SAFETY, SIM_LIVENESS } sim_profile;
     X(commit_unavailable)                                                                                    \
     X(read_error)                                                                                            \
     X(disk_full)                                                                                             \
+    X(rolled_back)                                                                                           \
+    X(taken_over)                                                                                            \
     X(client_kill)                                                                                           \
     X(reader_kill)                                                                                           \
     X(connection_break)                                                                                      \
@@ -68,6 +73,8 @@ typedef enum sim_profile { SIM_SAFETY, SIM_LIVENESS } sim_profile;
     X(http_timeout)                                                                                          \
     X(http_garbage)                                                                                          \
     X(http_late)                                                                                             \
+    X(rolled_back_refused)                                                                                   \
+    X(taken_over_fenced)                                                                                     \
     X(message_lost)                                                                                          \
     X(message_doubled)                                                                                       \
     X(queue_full)                                                                                            \
@@ -84,6 +91,7 @@ typedef enum sim_fault {
 } sim_fault;
 
 typedef struct sim sim;
+typedef struct sim_actor sim_actor;
 
 /* ---- the broker ---- */
 typedef struct sim_broker {
@@ -91,7 +99,8 @@ typedef struct sim_broker {
     broker_core *core;
     uint64_t life;
     int64_t paused_until_ms;
-    int64_t wake_ms; /* of the wake that is planned */
+    int64_t wake_ms;          /* of the wake that is planned */
+    const sim_actor *speaker; /* whose message it handles */
 } sim_broker;
 
 void broker_node_init(sim *s);
@@ -122,7 +131,7 @@ typedef struct actor_result { /* of a call, waiting for a round */
     char bytes[];
 } actor_result;
 
-typedef struct sim_actor {
+struct sim_actor {
     sim *sim;
     const stet_service *service;
     const char *name;
@@ -144,10 +153,13 @@ typedef struct sim_actor {
     bool dying;          /* nothing leaves any more, the round ends in death */
     bool failing;        /* a store error was made: ending with an error is right */
     uint64_t disk_fulls; /* the last one ends */
+    bool replaced;       /* another owner has its place */
+    stet_store *kept;    /* an older copy */
+    stet_store *truth;   /* while the older copy is in its place */
     uint64_t starts, deaths;
-} sim_actor;
+};
 
-void actor_node_init(sim *s, size_t index, const stet_service *service);
+sim_actor *actor_node_init(sim *s, const stet_service *service, stet_store *store);
 void actor_node_done(sim_actor *self);
 void actor_node_start(sim_actor *self, int64_t after_ms);
 /* kept: the commit in flight has become durable, but nobody was told. */
@@ -156,6 +168,18 @@ void actor_node_round_at(sim_actor *self, int64_t at_ms);
 void actor_node_pause(sim_actor *self, int64_t ms);
 /* An event: what made the disk full for the n-th time is gone. */
 void actor_node_room_again(void *object, uint64_t number);
+
+/* Its first commit is that of a new owner. */
+void actor_node_begin(sim_actor *self);
+
+/* ---- owners ---- */
+bool owners_take_over(sim *s);
+bool owners_roll_back(sim *s, sim_actor *self);
+void owners_give_back(sim_actor *self);
+/* The broker has told this one that it is the owner; has passed on an answer of it; has died. */
+void owners_welcomed(sim *s, const sim_actor *actor);
+void owners_answered(sim *s, const sim_actor *actor);
+void owners_broker_died(sim *s);
 
 extern const stet_service sim_counter_service, sim_sink_service;
 /* What the counter service is asked for, read from its own rows at the end. */
@@ -321,7 +345,9 @@ struct sim {
     bool finishing; /* they only ask for what is open */
     uint64_t resumes_left;
     sim_broker broker;
-    sim_actor actors[SIM_ACTORS];
+    sim_actor *actors[SIM_ACTORS], slots[SIM_SLOTS];
+    uint32_t slots_count;
+    sim_actor *replaced; /* still lives, although another owner has its place */
     sim_client clients[SIM_CLIENTS_MAX];
     sim_client visitor; /* many clients, one after the other */
     sim_reader readers[SIM_READERS];

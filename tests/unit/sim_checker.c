@@ -39,6 +39,11 @@ static void good(history *h) {
     ADD(EFFECT, .id = id_of(50), .stream = project, .number = UINT64_C(1) << 32 | 1);
     ADD(EFFECT_END, .id = id_of(50), .stream = project, .number = UINT64_C(1) << 32 | 1);
     ADD(KNOWN, .id = id_of(50), .number = 1, .answer = 1);
+    ADD(OPENED, .stream = channel, .number = 3);
+    ADD(OWNER, .stream = project, .number = 1);
+    ADD(SERVED, .stream = project, .number = 1);
+    ADD(OWNER, .stream = project, .number = 2);
+    ADD(SERVED, .stream = project, .number = 2);
     ADD(SUM, .number = 5, .answer = 5);
     ADD(BASE, .number = 5, .answer = 5);
     ADD(PENDING, .number = 0);
@@ -192,6 +197,18 @@ static void a_commit_number_again(history *h) {
     ADD(COMMIT, .stream = history_name_of(h, "channel"), .number = 3);
 }
 
+static void served_without_its_end(history *h) {
+    ADD(OPENED, .stream = history_name_of(h, "channel"), .number = 2);
+}
+
+static void the_owner_again_after_it_was_replaced(history *h) {
+    ADD(OWNER, .stream = history_name_of(h, "project"), .number = 1);
+}
+
+static void an_answer_of_an_owner_that_was_replaced(history *h) {
+    ADD(SERVED, .stream = history_name_of(h, "project"), .number = 1);
+}
+
 static void acknowledged_ahead(history *h) {
     ADD(ACKED, .stream = history_name_of(h, "channel"), .number = 4);
 }
@@ -246,7 +263,10 @@ static void each_bad_history_is_rejected(void **state) {
         {a_wrong_sum, "I11"},
         {something_waits, "I12"},
         {a_commit_number_again, "I13"},
+        {the_owner_again_after_it_was_replaced, "I13"},
+        {an_answer_of_an_owner_that_was_replaced, "I13"},
         {acknowledged_ahead, "I15"},
+        {served_without_its_end, "I15"},
         {done_twice, "J1"},
         {cancelled_and_landed, "J1"},
         {landed_elsewhere, "J2"},
