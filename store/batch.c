@@ -45,6 +45,14 @@ stet_code stet_batch_get(stet_batch *self, stet_str key, stet_str *ret_value, st
     return STET_OK;
 }
 
+bool stet_batch_keep(stet_batch *self, stet_str *text) {
+    stet_str copy = stet_arena_copy(&self->reads, *text);
+    if (!copy.data)
+        return false;
+    *text = copy;
+    return true;
+}
+
 static void write_row(stet_batch *self, stet_str key, stet_str value, bool absent) {
     ASSERT(key.size > 0 && key.size <= STET_KEY_BYTES_MAX);
     stet_store *store = self->store;

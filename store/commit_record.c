@@ -2,6 +2,7 @@
 #include "store/store.h"
 
 #include <sodium.h>
+#include <xxhash.h>
 
 enum {
     AT_MAGIC = 0,
@@ -16,7 +17,8 @@ enum {
     AT_PREVIOUS = 48,
     AT_BODY = 80
 };
-_Static_assert(AT_BODY + STET_HASH_BYTES == STET_COMMIT_RECORD_BYTES, "the record ends with the body's hash");
+_Static_assert(AT_BODY + STET_BODY_HASH_BYTES == STET_COMMIT_RECORD_BYTES,
+               "the record ends with the body's hash");
 _Static_assert(STET_TABLE_META == 1, "the literals below begin with the table's number");
 
 static const char magic[4] = {'S', 'T', 'C', 'R'};
@@ -31,6 +33,15 @@ stet_hash stet_hash_of(stet_str bytes) {
     int rc =
         crypto_generichash(hash.bytes, sizeof hash.bytes, (const uint8_t *)bytes.data, bytes.size, NULL, 0);
     ASSERT(rc == 0);
+    return hash;
+}
+
+stet_body_hash stet_body_hash_of(stet_str body) {
+    XXH128_canonical_t canonical;
+    XXH128_canonicalFromHash(&canonical, XXH3_128bits(body.data, body.size));
+    stet_body_hash hash;
+    _Static_assert(sizeof hash.bytes == sizeof canonical.digest, "a hash is stored whole");
+    memcpy(hash.bytes, canonical.digest, sizeof hash.bytes);
     return hash;
 }
 
@@ -77,7 +88,7 @@ void stet_commit_record_encode(const stet_commit_record *record, uint8_t ret[STE
     put_u64(ret + AT_WALL, (uint64_t)record->wall_ms);
     put_u64(ret + AT_BODY_BYTES, record->body_bytes);
     memcpy(ret + AT_PREVIOUS, record->previous.bytes, STET_HASH_BYTES);
-    memcpy(ret + AT_BODY, record->body.bytes, STET_HASH_BYTES);
+    memcpy(ret + AT_BODY, record->body.bytes, STET_BODY_HASH_BYTES);
 }
 
 stet_code stet_commit_record_decode(stet_str bytes, stet_commit_record *ret, stet_error *e) {
@@ -98,7 +109,7 @@ stet_code stet_commit_record_decode(stet_str bytes, stet_commit_record *ret, ste
                                  .wall_ms = (int64_t)get_u64(at + AT_WALL),
                                  .body_bytes = get_u64(at + AT_BODY_BYTES)};
     memcpy(record.previous.bytes, at + AT_PREVIOUS, STET_HASH_BYTES);
-    memcpy(record.body.bytes, at + AT_BODY, STET_HASH_BYTES);
+    memcpy(record.body.bytes, at + AT_BODY, STET_BODY_HASH_BYTES);
     static const stet_hash zero;
     if (record.number == 0 || record.epoch == 0 || record.rows == 0 ||
         (record.number == 1) != stet_hash_equal(&record.previous, &zero))
@@ -161,7 +172,7 @@ bool stet_commit_build(const stet_overlay *rows, stet_commit_record *record, ste
     write_count(write, rows->count);
     record->rows = rows->count;
     record->body_bytes = write->size;
-    record->body = stet_hash_of(stet_buf_str(write));
+    record->body = stet_body_hash_of(stet_buf_str(write));
 
     uint8_t header[STET_COMMIT_RECORD_BYTES];
     stet_commit_record_encode(record, header);

@@ -9,7 +9,7 @@
  * syncs) and memory (for simulation and unit tests). Handlers never know which.
  *
  * Commit record: each commit carries, in the same write, the META row "head": a fixed header (magic, format,
- * partition, epoch, number, time, count, length, previous hash, BLAKE2b-256 of the WriteBatch bytes). Numbers
+ * partition, epoch, number, time, count, length, previous hash, XXH3-128 of the WriteBatch bytes). Numbers
  * have no gap and are never reused.
  *
  * Errors: a failed commit is UNKNOWN, not undone. The only right reaction is to end the process without a
@@ -129,6 +129,9 @@ stet_batch *stet_store_batch(stet_store *self);
  * stet_batch_release_reads(). Any other error comes from the engine and must end the process. */
 NODISCARD
 stet_code stet_batch_get(stet_batch *self, stet_str key, stet_str *ret_value, stet_error *e);
+/* Puts a copy of *text, which lives as long as what was read, in its place. False when out of memory. */
+NODISCARD
+bool stet_batch_keep(stet_batch *self, stet_str *text);
 /* Fill memory only. Out of memory or over STET_BATCH_BYTES_MAX sets the sticky failure that
  * stet_batch_failed() shows and that a rollback to a mark from before clears. */
 void stet_batch_put(stet_batch *self, stet_str key, stet_str value);

@@ -367,7 +367,9 @@ int64_t stet_core_next_wake_boot_ms(const stet_core *self) {
 static stet_code first_turn(stet_core *self, stet_error *e) {
     stet_turn *turn = &self->turn;
     FAULT(core_opened);
-    stet_code rc = stet_outbox_load(&self->outbox, turn, e);
+    stet_code rc = stet_duplicates_begin(turn, e);
+    if (rc == STET_OK)
+        rc = stet_outbox_load(&self->outbox, turn, e);
     if (rc == STET_OK)
         rc = stet_sweep_load(turn, &self->sweep, e);
     if (rc == STET_OK)

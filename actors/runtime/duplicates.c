@@ -2,6 +2,7 @@
  * given, in the same commit as the change. So a repeat within actor.duplicatesKeep is answered from here and
  * has no effect. */
 #include "actors/runtime/records.h"
+#include "proto/base/plant.h"
 
 #include <xxhash.h>
 
@@ -34,12 +35,35 @@ static stet_key duplicate_key(stet_id id) {
     return key;
 }
 
+stet_code stet_duplicates_begin(stet_turn *turn, stet_error *e) {
+    stet_key prefix = stet_key_of(STET_TABLE_DUPLICATES);
+    CLEANUP(stet_scan_done)
+    stet_scan *scan = stet_batch_scan(stet_turn_batch(turn), stet_key_bytes(&prefix), (stet_str){NULL, 0},
+                                      /* reverse= */ true);
+    if (!scan)
+        return stet_error_set(e, STET_BUSY, "no memory for a scan");
+    stet_str key, value;
+    stet_id largest = {{0}};
+    if (stet_scan_next(scan, &key, &value)) {
+        uint8_t table;
+        stet_key_reader r = stet_key_reader_of(key, &table);
+        largest = stet_key_read_id(&r);
+        if (r.failed)
+            return stet_turn_row_damaged(e, "duplicates");
+    }
+    if (!PLANT(recent_ids_begin_empty))
+        stet_recent_ids_begin(&turn->recent, largest);
+    return stet_scan_status(scan, e);
+}
+
 stet_code stet_duplicates_find(stet_turn *turn, stet_id id, stet_duplicate *ret, bool *ret_known,
                                stet_error *e) {
+    *ret_known = false;
+    if (stet_recent_ids_is_new(&turn->recent, id))
+        return STET_OK;
     stet_key key = duplicate_key(id);
     stet_str value;
     stet_code rc = stet_batch_get(stet_turn_batch(turn), stet_key_bytes(&key), &value, e);
-    *ret_known = false;
     if (rc == STET_NOT_FOUND)
         return STET_OK;
     if (rc != STET_OK)
@@ -52,6 +76,7 @@ stet_code stet_duplicates_find(stet_turn *turn, stet_id id, stet_duplicate *ret,
 
 void stet_duplicates_put(stet_turn *turn, stet_id id, const uint8_t hash[DUPLICATES_HASH_BYTES],
                          stet_str answer) {
+    stet_recent_ids_add(&turn->recent, id);
     stet_key key = duplicate_key(id);
     stet_buf *row = stet_turn_row_new(turn, 4);
     stet_mp_bin(row, hash, DUPLICATES_HASH_BYTES);

@@ -100,10 +100,6 @@ stet_code stet_events_row_before(stet_turn *turn, stet_str session, uint64_t num
 
 /* ---- the text ---- */
 
-static void append_text(stet_buf *b, const char *text) {
-    stet_buf_append(b, text, strlen(text));
-}
-
 static void append_uint(stet_buf *b, uint64_t n) {
     char digits[20];
     size_t at = sizeof(digits);
@@ -114,8 +110,8 @@ static void append_uint(stet_buf *b, uint64_t n) {
 }
 
 /* `name` with everything up to the value: ,"kind": */
-static void text_field(stet_buf *b, const char *name, stet_str value) {
-    append_text(b, name);
+static void text_field(stet_buf *b, stet_str name, stet_str value) {
+    stet_buf_append_str(b, name);
     stet_json_quote(b, value);
 }
 
@@ -166,25 +162,25 @@ static stet_code extra_fields(stet_buf *b, stet_str extra, stet_error *e) {
 static stet_code event_text(const stet_turn *turn, const stet_event *event, uint64_t number, stet_buf *b,
                             stet_error *e) {
     char id[STET_ID_TEXT_SIZE], at[STET_RFC3339_SIZE];
-    append_text(b, "{\"seq\":");
+    stet_buf_append_str(b, STET_STR("{\"seq\":"));
     append_uint(b, number);
-    text_field(b, ",\"sessionId\":", event->session_id);
+    text_field(b, STET_STR(",\"sessionId\":"), event->session_id);
     if (event->project_id.size)
-        text_field(b, ",\"projectId\":", event->project_id);
+        text_field(b, STET_STR(",\"projectId\":"), event->project_id);
     if (!stet_id_is_zero(event->job_id)) {
         stet_id_text(event->job_id, id);
-        text_field(b, ",\"jobId\":", stet_str_of(id));
+        text_field(b, STET_STR(",\"jobId\":"), stet_str_of(id));
     }
-    text_field(b, ",\"actor\":", stet_str_of(turn->service->name));
-    text_field(b, ",\"kind\":", stet_str_of(event->kind));
-    text_field(b, ",\"status\":", stet_str_of(event->status));
-    append_text(b, ",\"attempt\":");
+    text_field(b, STET_STR(",\"actor\":"), stet_str_of(turn->service->name));
+    text_field(b, STET_STR(",\"kind\":"), stet_str_of(event->kind));
+    text_field(b, STET_STR(",\"status\":"), stet_str_of(event->status));
+    stet_buf_append_str(b, STET_STR(",\"attempt\":"));
     append_uint(b, event->attempt);
-    append_text(b, ",\"progress\":");
+    stet_buf_append_str(b, STET_STR(",\"progress\":"));
     append_progress(b, event->progress);
-    text_field(b, ",\"message\":", event->message);
+    text_field(b, STET_STR(",\"message\":"), event->message);
     stet_rfc3339_text(turn->wall_ms, at);
-    text_field(b, ",\"at\":", stet_str_of(at));
+    text_field(b, STET_STR(",\"at\":"), stet_str_of(at));
     stet_code rc = extra_fields(b, event->extra, e);
     stet_buf_append_byte(b, '}');
     return rc;

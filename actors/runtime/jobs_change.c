@@ -33,7 +33,7 @@ stet_code jobs_change_quietly(stet_turn *turn, const jobs_record *before, jobs_r
     if (rc == STET_OK)
         rc = jobs_index_move(batch, before, &record, e);
     if (rc == STET_OK && changed != 0)
-        rc = jobs_record_refresh(batch, &record, changed, e);
+        rc = jobs_record_keep(batch, &record, changed, e);
     if (rc != STET_OK)
         return rc;
     bool freed =
@@ -144,7 +144,8 @@ stet_code jobs_end_attempt(stet_turn *turn, jobs_record *record, const jobs_end 
         if (rc != STET_OK)
             return rc;
     }
-    CLEANUP(stet_buf_done) stet_buf history = STET_BUF(STET_VALUE_BYTES_MAX);
+    uint8_t room[1024];
+    CLEANUP(stet_buf_done) stet_buf history = STET_BUF_ON(room, STET_VALUE_BYTES_MAX);
     jobs_history_append(&history, record, now_ms, end->outcome, code,
                         jobs_cut(end->message, JOBS_MESSAGE_MAX));
     if (!stet_buf_ok(&history))

@@ -40,14 +40,14 @@ static bool may_be_ready(const move *m, uint32_t level) {
     return !key_is_busy(m) && (m->k.paused_ms == 0 || level == 0);
 }
 
-static stet_code ready_put(move *m, stet_id id, uint32_t level, int64_t since_ms, stet_error *e) {
+static void ready_put(move *m, stet_id id, uint32_t level, int64_t since_ms) {
     ASSERT(m->k.head_order == 0);
-    CLEANUP(stet_buf_done) stet_buf value = STET_BUF(64);
+    uint8_t room[64];
+    stet_buf value = STET_BUF_ON(room, sizeof(room));
     stet_mp_array(&value, 2);
     stet_mp_bin(&value, id.bytes, sizeof(id.bytes));
     stet_mp_int(&value, since_ms);
-    if (!stet_buf_ok(&value))
-        return stet_error_set(e, STET_INTERNAL, "no memory to write a job's index; give the actor more");
+    ASSERT(stet_buf_ok(&value));
     uint64_t turn = m->q.next_turn++;
     stet_key key = jobs_ready_key(m->queue, level, turn);
     insert(m, &key, stet_buf_str(&value));
@@ -56,7 +56,6 @@ static stet_code ready_put(move *m, stet_id id, uint32_t level, int64_t since_ms
     m->k.head_order = jobs_order_of(id);
     m->k.head_level = level;
     m->k.head_turn = turn;
-    return STET_OK;
 }
 
 static void ready_delete(move *m) {
@@ -72,12 +71,11 @@ static void ready_delete(move *m) {
     m->k.head_level = 0;
 }
 
-static stet_code waiting_put(move *m, stet_id id, uint32_t level, int64_t since_ms, uint64_t rows_before,
-                             stet_error *e) {
-    CLEANUP(stet_buf_done) stet_buf value = STET_BUF(16);
+static void waiting_put(move *m, stet_id id, uint32_t level, int64_t since_ms, uint64_t rows_before) {
+    uint8_t room[16];
+    stet_buf value = STET_BUF_ON(room, sizeof(room));
     stet_mp_int(&value, since_ms);
-    if (!stet_buf_ok(&value))
-        return stet_error_set(e, STET_INTERNAL, "no memory to write a job's index; give the actor more");
+    ASSERT(stet_buf_ok(&value));
     stet_key key = jobs_waiting_key(m->queue, m->key, level, id);
     insert(m, &key, stet_buf_str(&value));
     uint64_t order = jobs_order_of(id);
@@ -85,7 +83,6 @@ static stet_code waiting_put(move *m, stet_id id, uint32_t level, int64_t since_
         m->k.from_level = level;
         m->k.from_order = order;
     }
-    return STET_OK;
 }
 
 /* The key's row in READY goes to WAITING. waiting: rows there before. */
@@ -102,7 +99,8 @@ static stet_code demote(move *m, uint64_t waiting, stet_error *e) {
         return rc;
     uint32_t level = m->k.head_level;
     ready_delete(m);
-    return waiting_put(m, row.id, level, row.since_ms, waiting, e);
+    waiting_put(m, row.id, level, row.since_ms, waiting);
+    return STET_OK;
 }
 
 /* The count of queued jobs does not yet contain this one. */
@@ -115,10 +113,14 @@ static stet_code enter_queued(move *m, const jobs_record *r, stet_error *e) {
         first = before(level, order, m->k.head_level, m->k.head_order);
     else if (waiting > 0)
         first = before(level, order, m->k.from_level, m->k.from_order);
-    if (!first || !may_be_ready(m, level))
-        return waiting_put(m, r->job.id, level, r->job.run_at_ms, waiting, e);
+    if (!first || !may_be_ready(m, level)) {
+        waiting_put(m, r->job.id, level, r->job.run_at_ms, waiting);
+        return STET_OK;
+    }
     stet_code rc = m->k.head_order != 0 ? demote(m, waiting, e) : STET_OK;
-    return rc == STET_OK ? ready_put(m, r->job.id, level, r->job.run_at_ms, e) : rc;
+    if (rc == STET_OK)
+        ready_put(m, r->job.id, level, r->job.run_at_ms);
+    return rc;
 }
 
 static void leave_queued(move *m, const jobs_record *r) {
@@ -154,7 +156,8 @@ static stet_code settle(move *m, stet_error *e) {
         return STET_OK;
     stet_key key = jobs_waiting_key(m->queue, m->key, level, id);
     delete (m, &key);
-    return ready_put(m, id, level, since_ms, e);
+    ready_put(m, id, level, since_ms);
+    return STET_OK;
 }
 
 /* ---- the other states ---- */
@@ -279,15 +282,17 @@ static stet_code move_begin(move *m, stet_batch *batch, const stet_job_queue *qu
 
 static stet_code move_end(move *m, stet_error *e) {
     stet_code rc = settle(m, e);
-    if (rc == STET_OK)
-        rc = jobs_queue_save(m->batch, m->queue, &m->q, e);
-    return rc == STET_OK ? jobs_key_save(m->batch, m->queue, m->key, &m->k, e) : rc;
+    if (rc == STET_OK) {
+        jobs_queue_save(m->batch, m->queue, &m->q);
+        jobs_key_save(m->batch, m->queue, m->key, &m->k);
+    }
+    return rc;
 }
 
-static stet_code move_resume(move *m, const jobs_record *from, const jobs_record *to, stet_error *e) {
+static void move_resume(move *m, const jobs_record *from, const jobs_record *to) {
     leave_resume(m, from);
     enter_resume(m, to);
-    return jobs_queue_save(m->batch, m->queue, &m->q, e);
+    jobs_queue_save(m->batch, m->queue, &m->q);
 }
 
 stet_code jobs_index_move(stet_batch *batch, const jobs_record *from, const jobs_record *to, stet_error *e) {
@@ -299,8 +304,11 @@ stet_code jobs_index_move(stet_batch *batch, const jobs_record *from, const jobs
     stet_code rc = move_begin(&m, batch, job->queue, job->key, e);
     if (rc != STET_OK)
         return rc;
-    if (from != NULL && to != NULL && from->job.state == STET_JOB_ACTIVE && to->job.state == STET_JOB_ACTIVE)
-        return move_resume(&m, from, to, e);
+    if (from != NULL && to != NULL && from->job.state == STET_JOB_ACTIVE &&
+        to->job.state == STET_JOB_ACTIVE) {
+        move_resume(&m, from, to);
+        return STET_OK;
+    }
 
     stet_key by_key = jobs_by_key_key(job->queue, job->key, job->id);
     bool waited = from != NULL && jobs_waits(from);

@@ -55,16 +55,12 @@ typedef struct jobs_key_state {
 NODISCARD
 stet_code jobs_queue_load(stet_batch *batch, const stet_job_queue *queue, jobs_queue_state *ret,
                           stet_error *e);
-NODISCARD
-stet_code jobs_queue_save(stet_batch *batch, const stet_job_queue *queue, const jobs_queue_state *state,
-                          stet_error *e);
+void jobs_queue_save(stet_batch *batch, const stet_job_queue *queue, const jobs_queue_state *state);
 NODISCARD
 stet_code jobs_key_load(stet_batch *batch, const stet_job_queue *queue, stet_str key, jobs_key_state *ret,
                         stet_error *e);
 /* Deletes the row when nothing is left to say. */
-NODISCARD
-stet_code jobs_key_save(stet_batch *batch, const stet_job_queue *queue, stet_str key,
-                        const jobs_key_state *state, stet_error *e);
+void jobs_key_save(stet_batch *batch, const stet_job_queue *queue, stet_str key, const jobs_key_state *state);
 
 static inline uint32_t jobs_level(const jobs_record *record) {
     return record->forced ? 0 : record->job.priority + 1;

@@ -214,7 +214,7 @@ stet_code stet_job_pause(stet_turn *turn, const stet_job_queue *queue, stet_str 
         rc = jobs_queue_load(batch, queue, &state, e);
         if (rc == STET_OK && (state.paused_ms != 0) != paused) {
             state.paused_ms = since_ms;
-            rc = jobs_queue_save(batch, queue, &state, e);
+            jobs_queue_save(batch, queue, &state);
         }
     }
     if (rc == STET_OK)

@@ -117,7 +117,8 @@ stet_code jobs_record_put(stet_batch *batch, jobs_record *record, unsigned chang
             stet_batch_delete(batch, stet_key_bytes(&key));
         record->blob_bytes[i] = part.size > JOBS_INLINE_MAX ? (uint32_t)part.size : 0;
     }
-    CLEANUP(stet_buf_done) stet_buf b = STET_BUF(STET_VALUE_BYTES_MAX);
+    uint8_t room[2048];
+    CLEANUP(stet_buf_done) stet_buf b = STET_BUF_ON(room, STET_VALUE_BYTES_MAX);
     encode(&b, record);
     if (!stet_buf_ok(&b))
         return stet_error_set(e, STET_INTERNAL, "no memory to write a job; give the actor more");
@@ -252,20 +253,18 @@ stet_code jobs_record_load(stet_batch *batch, const stet_job_queue *queue, stet_
     return rc;
 }
 
-stet_code jobs_record_refresh(stet_batch *batch, jobs_record *record, unsigned changed, stet_error *e) {
-    jobs_record fresh;
-    stet_code rc = jobs_record_load_row(batch, record->job.queue, record->job.id, &fresh, e);
-    for (unsigned i = 0; rc == STET_OK && i < JOBS_PARTS; i++) {
-        if (fresh.blob_bytes[i] == 0)
-            continue;
-        if ((changed & 1u << i) != 0)
-            rc = load_blob(batch, &fresh, i, e);
-        else
-            *part_of(&fresh, i) = *part_of(record, i);
-    }
-    if (rc == STET_OK)
-        *record = fresh;
-    return rc;
+static bool keep(stet_batch *batch, stet_str *text) {
+    return text->size == 0 || stet_batch_keep(batch, text);
+}
+
+stet_code jobs_record_keep(stet_batch *batch, jobs_record *record, unsigned changed, stet_error *e) {
+    stet_job *job = &record->job;
+    bool kept = true;
+    for (unsigned i = 0; i < JOBS_PARTS && kept; i++)
+        kept = (changed & 1u << i) == 0 || keep(batch, part_of(record, i));
+    kept = kept && keep(batch, &job->key) && keep(batch, &job->dedup_key) &&
+           keep(batch, &job->error_message) && keep(batch, &job->detail);
+    return kept ? STET_OK : stet_error_set(e, STET_BUSY, "out of memory for a job that was written");
 }
 
 /* ---- history ---- */

@@ -70,10 +70,10 @@ stet_code jobs_record_blobs(stet_batch *batch, jobs_record *record, stet_error *
 /* Writes the row, and the blobs of the parts in `changed`. */
 NODISCARD
 stet_code jobs_record_put(stet_batch *batch, jobs_record *record, unsigned changed, stet_error *e);
-/* Makes the strings of a record just put, with the same `changed`, point at the store's copy instead of at
- * buffers. */
+/* Makes the strings of a record just put, with the same `changed`, live until stet_batch_release_reads(),
+ * whoever's buffers they were in. */
 NODISCARD
-stet_code jobs_record_refresh(stet_batch *batch, jobs_record *record, unsigned changed, stet_error *e);
+stet_code jobs_record_keep(stet_batch *batch, jobs_record *record, unsigned changed, stet_error *e);
 void jobs_record_delete(stet_batch *batch, const jobs_record *record);
 
 /* The history with one entry more, built in b: {attempt, startedAt, finishedAt, outcome, error?, detail?}. */

@@ -155,7 +155,8 @@ static stet_code recover_some(tick *t, stet_error *e) {
     if (rc != STET_OK || state.counts[STET_JOB_ACTIVE] > 0 || !state.recovering)
         return rc;
     state.recovering = false;
-    return jobs_queue_save(t->batch, t->queue, &state, e);
+    jobs_queue_save(t->batch, t->queue, &state);
+    return STET_OK;
 }
 
 static tick tick_of(stet_turn *turn) {
@@ -182,9 +183,8 @@ stet_code stet_jobs_recover(stet_turn *turn, const stet_service *service, stet_e
         stet_code rc = jobs_queue_load(t.batch, t.queue, &state, e);
         if (rc == STET_OK && state.counts[STET_JOB_ACTIVE] > 0 && !PLANT(active_not_taken_back)) {
             state.recovering = true;
-            rc = jobs_queue_save(t.batch, t.queue, &state, e);
-            if (rc == STET_OK)
-                rc = recover_some(&t, e);
+            jobs_queue_save(t.batch, t.queue, &state);
+            rc = recover_some(&t, e);
         }
         if (rc != STET_OK)
             return rc;
@@ -282,7 +282,7 @@ static stet_code due(tick *t, uint8_t table, stet_error *e) {
                                   t->queue->name);
         if (rc == STET_OK && count == 0) { /* nothing was written since: this is where the next look begins */
             *(table == STET_TABLE_JOBS_DELAYED ? &state.delayed_from : &state.resume_from) = first_ms;
-            rc = jobs_queue_save(t->batch, t->queue, &state, e);
+            jobs_queue_save(t->batch, t->queue, &state);
         }
         if (rc != STET_OK)
             return rc;
@@ -295,6 +295,14 @@ static stet_key rate_key(const tick *t, const jobs_queue_state *state) {
     stet_key key = jobs_index_key(STET_TABLE_JOBS_RATE, t->queue);
     stet_key_u64(&key, state->rate_number % t->queue->rate_max);
     return key;
+}
+
+static void rate_put(tick *t, const stet_key *key, int64_t at_ms) {
+    uint8_t room[16];
+    stet_buf b = STET_BUF_ON(room, sizeof(room));
+    stet_mp_int(&b, at_ms);
+    ASSERT(stet_buf_ok(&b));
+    stet_batch_put(t->batch, stet_key_bytes(key), stet_buf_str(&b));
 }
 
 /* The start rate_max starts ago must be a window away: exact for every window, one row read and written per
@@ -315,10 +323,7 @@ static stet_code rate_free_at(tick *t, const jobs_queue_state *state, int64_t *r
     if (at_ms >
         t->now_ms) { /* the clock went back: count from now, rather than wait for the old time to return */
         at_ms = t->now_ms;
-        CLEANUP(stet_buf_done) stet_buf b = STET_BUF(16);
-        stet_mp_int(&b, at_ms);
-        if (stet_buf_ok(&b))
-            stet_batch_put(t->batch, stet_key_bytes(&key), stet_buf_str(&b));
+        rate_put(t, &key, at_ms);
     }
     *ret_ms = at_ms + t->queue->rate_window_ms;
     return STET_OK;
@@ -331,14 +336,11 @@ static stet_code rate_take(tick *t, stet_error *e) {
     stet_code rc = jobs_queue_load(t->batch, t->queue, &state, e);
     if (rc != STET_OK)
         return rc;
-    CLEANUP(stet_buf_done) stet_buf b = STET_BUF(16);
-    stet_mp_int(&b, t->now_ms);
-    if (!stet_buf_ok(&b))
-        return stet_error_set(e, STET_INTERNAL, "no memory to count a start; give the actor more");
     stet_key key = rate_key(t, &state);
-    stet_batch_put(t->batch, stet_key_bytes(&key), stet_buf_str(&b));
+    rate_put(t, &key, t->now_ms);
     state.rate_number++;
-    return jobs_queue_save(t->batch, t->queue, &state, e);
+    jobs_queue_save(t->batch, t->queue, &state);
+    return STET_OK;
 }
 
 static stet_code begin_attempt(tick *t, jobs_record *record, stet_error *e) {

@@ -97,14 +97,12 @@ static void key_memo(stet_batch *batch, const stet_job_queue *queue, stet_str ke
     m->key_state = *state;
 }
 
-static stet_code put(stet_batch *batch, const stet_key *key, const stet_buf *b, bool is_new, stet_error *e) {
-    if (!stet_buf_ok(b))
-        return stet_error_set(e, STET_INTERNAL, "no memory to write a job's index; give the actor more");
+static void put(stet_batch *batch, const stet_key *key, const stet_buf *b, bool is_new) {
+    ASSERT(stet_buf_ok(b)); /* it is on the stack, and large enough for the largest numbers */
     if (is_new)
         stet_batch_insert(batch, stet_key_bytes(key), stet_buf_str(b));
     else
         stet_batch_put(batch, stet_key_bytes(key), stet_buf_str(b));
-    return STET_OK;
 }
 
 static void encode_counts(stet_buf *b, const uint64_t counts[STET_JOB_STATES_COUNT]) {
@@ -117,9 +115,9 @@ static void decode_counts(stet_mp_reader *r, uint64_t counts[STET_JOB_STATES_COU
         counts[i] = stet_mp_read_uint(r);
 }
 
-stet_code jobs_queue_save(stet_batch *batch, const stet_job_queue *queue, const jobs_queue_state *state,
-                          stet_error *e) {
-    CLEANUP(stet_buf_done) stet_buf b = STET_BUF(1024);
+void jobs_queue_save(stet_batch *batch, const stet_job_queue *queue, const jobs_queue_state *state) {
+    uint8_t room[1024];
+    stet_buf b = STET_BUF_ON(room, sizeof(room));
     stet_mp_array(&b, QUEUE_FIELDS);
     stet_mp_uint(&b, JOBS_FORMAT);
     stet_mp_uint(&b, state->last_order);
@@ -144,10 +142,8 @@ stet_code jobs_queue_save(stet_batch *batch, const stet_job_queue *queue, const 
         stet_mp_uint(&b, state->ready_from[i]);
     }
     stet_key key = jobs_index_key(STET_TABLE_JOBS_QUEUES, queue);
-    stet_code rc = put(batch, &key, &b, /* is_new= */ false, e);
-    if (rc == STET_OK)
-        queue_memo(batch, queue, state);
-    return rc;
+    put(batch, &key, &b, /* is_new= */ false);
+    queue_memo(batch, queue, state);
 }
 
 static bool queue_decode(stet_str value, jobs_queue_state *state) {
@@ -205,8 +201,8 @@ static stet_key key_row_key(const stet_job_queue *queue, stet_str job_key) {
     return key;
 }
 
-stet_code jobs_key_save(stet_batch *batch, const stet_job_queue *queue, stet_str job_key,
-                        const jobs_key_state *state, stet_error *e) {
+void jobs_key_save(stet_batch *batch, const stet_job_queue *queue, stet_str job_key,
+                   const jobs_key_state *state) {
     stet_key key = key_row_key(queue, job_key);
     uint64_t all = 0;
     for (unsigned i = 0; i < STET_JOB_STATES_COUNT; i++)
@@ -215,9 +211,10 @@ stet_code jobs_key_save(stet_batch *batch, const stet_job_queue *queue, stet_str
         if (state->stored)
             stet_batch_delete(batch, stet_key_bytes(&key));
         key_memo(batch, queue, job_key, &(jobs_key_state){.stored = false});
-        return STET_OK;
+        return;
     }
-    CLEANUP(stet_buf_done) stet_buf b = STET_BUF(512);
+    uint8_t room[256];
+    stet_buf b = STET_BUF_ON(room, sizeof(room));
     stet_mp_array(&b, KEY_FIELDS);
     stet_mp_uint(&b, JOBS_FORMAT);
     encode_counts(&b, state->counts);
@@ -227,12 +224,10 @@ stet_code jobs_key_save(stet_batch *batch, const stet_job_queue *queue, stet_str
     stet_mp_uint(&b, state->head_level);
     stet_mp_uint(&b, state->from_level);
     stet_mp_uint(&b, state->from_order);
-    stet_code rc = put(batch, &key, &b, /* is_new= */ !state->stored, e);
+    put(batch, &key, &b, /* is_new= */ !state->stored);
     jobs_key_state now = *state;
     now.stored = true;
-    if (rc == STET_OK)
-        key_memo(batch, queue, job_key, &now);
-    return rc;
+    key_memo(batch, queue, job_key, &now);
 }
 
 static bool key_decode(stet_str value, jobs_key_state *state) {

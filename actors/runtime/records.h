@@ -16,6 +16,9 @@ typedef struct stet_duplicate {
     int64_t answered_ms;
     stet_str answer;
 } stet_duplicate;
+/* Before the first request of this life: learns from the store which ids may have been used. */
+NODISCARD
+stet_code stet_duplicates_begin(stet_turn *turn, stet_error *e);
 void stet_duplicates_hash(stet_str command, stet_str body, uint8_t ret_hash[DUPLICATES_HASH_BYTES]);
 /* *ret_known false when the id has not been answered. */
 NODISCARD

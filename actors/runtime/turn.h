@@ -9,6 +9,7 @@
 
 #include "actors/runtime/effects.h"
 #include "actors/runtime/engine.h"
+#include "actors/runtime/recent_ids.h"
 
 enum { TURN_COUNTERS_MAX = 128, TURN_ROW_FORMAT = 1 };
 
@@ -63,6 +64,7 @@ struct stet_turn {
     void *send_struct; /* where the body of a send is decoded to be checked */
     stet_buf row;      /* scratch for row values */
     turn_runs runs;    /* events of this batch */
+    recent_ids recent; /* of requests that were answered */
 
     turn_counter counters[TURN_COUNTERS_MAX];
     size_t counters_count;

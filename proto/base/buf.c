@@ -22,11 +22,14 @@ static bool reserve(stet_buf *self, size_t more) {
         capacity = capacity > SIZE_MAX / 2 ? needed : capacity * 2;
     if (capacity > self->size_max)
         capacity = self->size_max;
-    uint8_t *data = realloc(self->data, capacity);
+    uint8_t *data = realloc(self->borrowed ? NULL : self->data, capacity);
     if (data == NULL) {
         self->failed = true;
         return false;
     }
+    if (self->borrowed && self->size > 0)
+        memcpy(data, self->data, self->size);
+    self->borrowed = false;
     self->data = data;
     self->capacity = capacity;
     return true;
@@ -86,7 +89,9 @@ void stet_buf_clear(stet_buf *self) {
 }
 
 void stet_buf_done(stet_buf *self) {
-    free(self->data);
+    if (!self->borrowed)
+        free(self->data);
+    self->borrowed = false;
     self->data = NULL;
     self->size = 0;
     self->capacity = 0;

@@ -14,10 +14,18 @@ typedef struct stet_buf {
     size_t capacity;
     size_t size_max;
     bool failed;
+    bool borrowed; /* data is the room of STET_BUF_ON */
 } stet_buf;
 
 #define STET_BUF(bytes_max)                                                                                  \
     { .data = NULL, .size = 0, .capacity = 0, .size_max = (bytes_max), .failed = false }
+/* Begins in `room`, an array of the caller's that outlives it, and goes to the heap only when that is full:
+ * for values that are nearly always small. */
+#define STET_BUF_ON(room, bytes_max)                                                                         \
+    {                                                                                                        \
+        .data = (room), .size = 0, .capacity = sizeof(room) < (bytes_max) ? sizeof(room) : (bytes_max),      \
+        .size_max = (bytes_max), .failed = false, .borrowed = true                                           \
+    }
 
 /* Appends when there is no room yet. */
 void stet_buf_append_slow(stet_buf *self, const void *data, size_t size);

@@ -45,18 +45,26 @@ static bool any_byte_is(uint64_t eight, uint8_t byte) {
     return ((zero_where - LOW_BITS) & ~zero_where & HIGH_BITS) != 0;
 }
 
-/* How much at the beginning, in steps of eight bytes, is ASCII that stands in JSON as it is. */
+/* Eight bytes of ASCII that stand in JSON as they are. */
+static bool are_plain(uint64_t eight) {
+    bool control = ((eight - LOW_BITS * 0x20) & ~eight & HIGH_BITS) != 0;
+    return (eight & HIGH_BITS) == 0 && !control && !any_byte_is(eight, '"') && !any_byte_is(eight, '\\') &&
+           !any_byte_is(eight, 0x7f);
+}
+
+/* How much at the beginning, in steps of eight bytes but for the rest at the end, is plain. */
 static size_t plain_prefix(stet_str text) {
     size_t size = 0;
     for (; text.size - size >= sizeof(uint64_t); size += sizeof(uint64_t)) {
         uint64_t eight;
         memcpy(&eight, text.data + size, sizeof eight);
-        bool control = ((eight - LOW_BITS * 0x20) & ~eight & HIGH_BITS) != 0;
-        if ((eight & HIGH_BITS) != 0 || control || any_byte_is(eight, '"') || any_byte_is(eight, '\\') ||
-            any_byte_is(eight, 0x7f))
-            break;
+        if (!are_plain(eight))
+            return size;
     }
-    return size;
+    uint64_t rest = LOW_BITS * ' ';
+    if (text.size > size)
+        memcpy(&rest, text.data + size, text.size - size);
+    return are_plain(rest) ? text.size : size;
 }
 
 void stet_json_quote(stet_buf *b, stet_str text) {

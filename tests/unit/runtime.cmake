@@ -1,3 +1,4 @@
+stet_unit_test(recent_ids stet_runtime stet_proto)
 stet_unit_test(http_rules stet_runtime stet_proto)
 stet_unit_test(workers stet_runtime stet_proto)
 stet_unit_test(jobs_flow stet_runtime stet_proto)

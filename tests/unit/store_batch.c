@@ -219,7 +219,7 @@ static void commits_are_numbered_without_a_gap_and_chained(void **state) {
         stet_commit_record again = now;
         CLEANUP(stet_buf_done) stet_buf write = STET_BUF(1 << 20);
         assert_true(stet_commit_build(&twin, &again, &write));
-        assert_memory_equal(now.body.bytes, again.body.bytes, STET_HASH_BYTES);
+        assert_memory_equal(now.body.bytes, again.body.bytes, STET_BODY_HASH_BYTES);
         assert_int_equal(now.body_bytes, again.body_bytes);
         stet_overlay_done(&twin);
         stet_batch_release_reads(stet_store_batch(f->store));
