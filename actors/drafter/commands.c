@@ -33,7 +33,8 @@ static void encode_payload(stet_buf *b, const cmd_drafter_submit *in) {
 
 DRAFTER_HANDLER(submit) {
     const cmd_drafter_submit *in = request;
-    CLEANUP(stet_buf_done) stet_buf payload = STET_BUF(STET_JOB_PAYLOAD_MAX);
+    uint8_t room[2048];
+    CLEANUP(stet_buf_done) stet_buf payload = STET_BUF_ON(room, STET_JOB_PAYLOAD_MAX);
     encode_payload(&payload, in);
     stet_code rc = drafter_built(&payload, "the request", e);
     if (rc != STET_OK)

@@ -36,7 +36,8 @@ static void put_extra(stet_buf *b, const stet_job *job, const report_event *even
 }
 
 static stet_code send_event(stet_turn *turn, const stet_job *job, const report_event *event, stet_error *e) {
-    CLEANUP(stet_buf_done) stet_buf extra = STET_BUF(REPORT_BYTES_MAX);
+    uint8_t room[512];
+    CLEANUP(stet_buf_done) stet_buf extra = STET_BUF_ON(room, REPORT_BYTES_MAX);
     put_extra(&extra, job, event);
     return stet_turn_event(turn,
                            &(stet_event){
@@ -204,7 +205,8 @@ static stet_code send_or_count(stet_turn *turn, const char *command, const stet_
 static stet_code send_metric(stet_turn *turn, const stet_job *job, stet_error *e) {
     int64_t now_ms = stet_turn_wall_ms(turn);
     measures m = measure(job, now_ms);
-    CLEANUP(stet_buf_done) stet_buf body = STET_BUF(REPORT_BYTES_MAX);
+    uint8_t room[512];
+    CLEANUP(stet_buf_done) stet_buf body = STET_BUF_ON(room, REPORT_BYTES_MAX);
     encode_metric(&body, job, &m, now_ms);
     stet_turn_count(turn, "draftJobWrites", 1);
     if (stet_config_str(stet_turn_config(turn), STET_SETTING_draft_metrics_endpoint)[0] == '\0') {
@@ -241,7 +243,8 @@ static stet_code send_alert(stet_turn *turn, const stet_job *job, stet_error *e)
     (void)snprintf(message, sizeof(message), "%.*s", STET_STR_ARG(short_message(job)));
     const char *code = job->error_code[0] != '\0' ? job->error_code : "unknown";
     stet_str session = stet_mp_get_str(job->payload, "sessionId", nothing);
-    CLEANUP(stet_buf_done) stet_buf body = STET_BUF(REPORT_BYTES_MAX);
+    uint8_t room[1024];
+    CLEANUP(stet_buf_done) stet_buf body = STET_BUF_ON(room, REPORT_BYTES_MAX);
     stet_mp_map(&body, 6);
     stet_mp_put_cstr(&body, "rule", "draft.error");
     stet_mp_put_cstr(&body, "cause", code);

@@ -90,7 +90,8 @@ static const stet_job_queue jobs = {
 
 static stet_code submit(stet_turn *turn, const void *request, stet_buf *reply, stet_error *e) {
     const cmd_probe_job *wanted = request;
-    CLEANUP(stet_buf_done) stet_buf payload = STET_BUF(STET_JOB_PAYLOAD_MAX);
+    uint8_t room[2048];
+    CLEANUP(stet_buf_done) stet_buf payload = STET_BUF_ON(room, STET_JOB_PAYLOAD_MAX);
     stet_mp_map(&payload, wanted->has_payload ? 2 : 1);
     stet_mp_put_str(&payload, "sessionId", wanted->session_id);
     if (wanted->has_payload)

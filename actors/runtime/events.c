@@ -100,15 +100,6 @@ stet_code stet_events_row_before(stet_turn *turn, stet_str session, uint64_t num
 
 /* ---- the text ---- */
 
-static void append_uint(stet_buf *b, uint64_t n) {
-    char digits[20];
-    size_t at = sizeof(digits);
-    do
-        digits[--at] = (char)('0' + n % 10);
-    while ((n /= 10) > 0);
-    stet_buf_append(b, digits + at, sizeof(digits) - at);
-}
-
 /* `name` with everything up to the value: ,"kind": */
 static void text_field(stet_buf *b, stet_str name, stet_str value) {
     stet_buf_append_str(b, name);
@@ -163,7 +154,7 @@ static stet_code event_text(const stet_turn *turn, const stet_event *event, uint
                             stet_error *e) {
     char id[STET_ID_TEXT_SIZE], at[STET_RFC3339_SIZE];
     stet_buf_append_str(b, STET_STR("{\"seq\":"));
-    append_uint(b, number);
+    stet_buf_append_uint(b, number);
     text_field(b, STET_STR(",\"sessionId\":"), event->session_id);
     if (event->project_id.size)
         text_field(b, STET_STR(",\"projectId\":"), event->project_id);
@@ -175,7 +166,7 @@ static stet_code event_text(const stet_turn *turn, const stet_event *event, uint
     text_field(b, STET_STR(",\"kind\":"), stet_str_of(event->kind));
     text_field(b, STET_STR(",\"status\":"), stet_str_of(event->status));
     stet_buf_append_str(b, STET_STR(",\"attempt\":"));
-    append_uint(b, event->attempt);
+    stet_buf_append_uint(b, event->attempt);
     stet_buf_append_str(b, STET_STR(",\"progress\":"));
     append_progress(b, event->progress);
     text_field(b, STET_STR(",\"message\":"), event->message);

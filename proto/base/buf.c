@@ -42,6 +42,21 @@ void stet_buf_append_slow(stet_buf *self, const void *data, size_t size) {
     self->size += size;
 }
 
+void stet_buf_append_uint(stet_buf *self, uint64_t number) {
+    char digits[20];
+    size_t at = sizeof digits;
+    do
+        digits[--at] = (char)('0' + number % 10);
+    while ((number /= 10) > 0);
+    stet_buf_append(self, digits + at, sizeof digits - at);
+}
+
+void stet_buf_append_int(stet_buf *self, int64_t number) {
+    if (number < 0)
+        stet_buf_append_byte(self, '-');
+    stet_buf_append_uint(self, number < 0 ? -(uint64_t)number : (uint64_t)number);
+}
+
 void stet_buf_printf(stet_buf *self, const char *format, ...) {
     if (self->failed)
         return;

@@ -47,6 +47,9 @@ static inline void stet_buf_append_byte(stet_buf *self, uint8_t byte) {
 static inline void stet_buf_append_str(stet_buf *self, stet_str text) {
     stet_buf_append(self, text.data, text.size);
 }
+/* In decimal. */
+void stet_buf_append_uint(stet_buf *self, uint64_t number);
+void stet_buf_append_int(stet_buf *self, int64_t number);
 void stet_buf_printf(stet_buf *self, const char *format, ...) PRINTF(2, 3);
 /* Makes room and returns where the next `size` bytes go, counted as appended; NULL when failed. */
 uint8_t *stet_buf_extend(stet_buf *self, size_t size);

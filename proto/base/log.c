@@ -101,11 +101,24 @@ static size_t utf8_length(const uint8_t *text, size_t size) {
     return overlong || beyond ? 0 : length;
 }
 
+/* How many bytes stand in a line as they are, nearly always all. */
+static size_t plain_run(const uint8_t *text, size_t size) {
+    size_t i = 0;
+    while (i < size && text[i] >= 0x20 && text[i] < 0x7F && text[i] != '"' && text[i] != '\\')
+        i++;
+    return i;
+}
+
 /* The same escaping serves both formats: no control character of a peer reaches a log file or a terminal. */
 static void put_escaped(stet_buf *b, stet_str text) {
     size_t size = text.size > TEXT_BYTES_MAX ? TEXT_BYTES_MAX : text.size;
     const uint8_t *at = (const uint8_t *)text.data;
     for (size_t i = 0; i < size;) {
+        size_t run = plain_run(at + i, size - i);
+        stet_buf_append(b, at + i, run);
+        i += run;
+        if (i == size)
+            break;
         size_t length = utf8_length(at + i, size - i);
         if (length == 0) {
             stet_buf_append(b, "\xEF\xBF\xBD", 3);
@@ -132,33 +145,64 @@ static void put_escaped(stet_buf *b, stet_str text) {
         stet_buf_append(b, "...", 3);
 }
 
+static void put_digits(stet_buf *b, int number, int digits) {
+    char text[4];
+    ASSERT(digits <= (int)sizeof text);
+    for (int i = digits - 1; i >= 0; i--, number /= 10)
+        text[i] = (char)('0' + number % 10);
+    stet_buf_append(b, text, (size_t)digits);
+}
+
 static void put_time(stet_buf *b, int64_t wall_ms, bool human) {
     time_t seconds = (time_t)(wall_ms / 1000);
     struct tm parts = {0};
-    char text[32] = "";
-    if (human)
+    if (human) {
         (void)localtime_r(&seconds, &parts);
-    else
+    } else {
         (void)gmtime_r(&seconds, &parts);
-    (void)strftime(text, sizeof text, human ? "%H:%M:%S" : "%Y-%m-%dT%H:%M:%S", &parts);
-    stet_buf_printf(b, "%s.%03d%s", text, (int)(wall_ms % 1000), human ? "" : "Z");
+        put_digits(b, parts.tm_year + 1900, 4);
+        stet_buf_append_byte(b, '-');
+        put_digits(b, parts.tm_mon + 1, 2);
+        stet_buf_append_byte(b, '-');
+        put_digits(b, parts.tm_mday, 2);
+        stet_buf_append_byte(b, 'T');
+    }
+    put_digits(b, parts.tm_hour, 2);
+    stet_buf_append_byte(b, ':');
+    put_digits(b, parts.tm_min, 2);
+    stet_buf_append_byte(b, ':');
+    put_digits(b, parts.tm_sec, 2);
+    stet_buf_append_byte(b, '.');
+    put_digits(b, (int)(wall_ms % 1000), 3);
+    if (!human)
+        stet_buf_append_byte(b, 'Z');
+}
+
+/* Constants and names of ours, which need no escaping. */
+static void put(stet_buf *b, const char *text) {
+    stet_buf_append(b, text, strlen(text));
 }
 
 static void put_json(stet_buf *b, stet_level level, const char *event, const char *message,
                      const stet_log_field *fields, uint64_t suppressed) {
-    stet_buf_printf(b, "{\"ts\":\"");
+    put(b, "{\"ts\":\"");
     put_time(b, stet_clock_wall_ms(), /* human= */ false);
-    stet_buf_printf(b, "\",\"level\":\"%s\",\"program\":\"%s\",\"event\":\"", stet_level_name(level),
-                    logger.program);
+    put(b, "\",\"level\":\"");
+    put(b, stet_level_name(level));
+    put(b, "\",\"program\":\"");
+    put(b, logger.program);
+    put(b, "\",\"event\":\"");
     put_escaped(b, stet_str_of(event));
-    stet_buf_printf(b, "\",\"message\":\"");
+    put(b, "\",\"message\":\"");
     put_escaped(b, stet_str_of(message));
     stet_buf_append_byte(b, '"');
     for (; fields != NULL && fields->name != NULL; fields++) {
         size_t before = b->size;
-        stet_buf_printf(b, ",\"%s\":", fields->name);
+        put(b, ",\"");
+        put(b, fields->name);
+        put(b, "\":");
         if (fields->type == STET_LOG_INT) {
-            stet_buf_printf(b, "%" PRId64, fields->number);
+            stet_buf_append_int(b, fields->number);
         } else {
             stet_buf_append_byte(b, '"');
             put_escaped(b, fields->text);
@@ -203,7 +247,8 @@ void stet_log_fields(stet_level level, const char *event, const char *message, c
     bool human = logger.human;
     (void)pthread_mutex_unlock(&logger.lock);
     if (admitted) {
-        CLEANUP(stet_buf_done) stet_buf line = STET_BUF(2 * LINE_BYTES_MAX);
+        uint8_t room[1024];
+        CLEANUP(stet_buf_done) stet_buf line = STET_BUF_ON(room, 2 * LINE_BYTES_MAX);
         message = message ? message : "";
         if (human)
             put_human(&line, level, event, message, fields, suppressed);

@@ -6,21 +6,11 @@
 #include <zmq.h>
 
 #include "proto/base/clock.h"
-#include "proto/client/stet.h"
 #include "tools/bench/bench.h"
 #include "tools/bench/instance.h"
 #include "tools/bench/load.h"
 
-enum { SETTLE_US = 2000000, FIRST_JOB_MS = 60000 };
-
-static stet_code call(const bench_instance *instance, const char *command, stet_error *e) {
-    stet_client_options options = {.data = instance->paths.data};
-    stet_client *client = stet_client_new(&options, e->message, sizeof e->message);
-    stet_answer answer = {.code = NULL};
-    bool ok = client && stet_client_request(client, command, NULL, 0, NULL, 0, &answer) == 0 && !answer.code;
-    stet_client_free(client);
-    return ok ? STET_OK : stet_error_set(e, STET_UNAVAILABLE, "%s was not answered", command);
-}
+enum { SETTLE_US = 2000000, FIRST_JOB_MS = 60000, LITTLE = 1000 };
 
 static bool more_frames(void *socket) {
     int more = 0;
@@ -62,7 +52,7 @@ static stet_code restart_and_time(bench_instance *instance, int64_t *ret_first_m
     int64_t began = stet_clock_boot_ms(), ignored;
     stet_code rc = bench_instance_start_actor(instance, "drafter", &ignored, e);
     if (rc == STET_OK)
-        rc = call(instance, "drafter.resume", e);
+        rc = bench_instance_call(instance, "drafter.resume", e);
     if (rc == STET_OK)
         rc = first_start(socket, began, ret_first_ms, e);
     (void)zmq_close(socket);
@@ -70,39 +60,50 @@ static stet_code restart_and_time(bench_instance *instance, int64_t *ret_first_m
     return rc;
 }
 
-static stet_code fill_and_measure(bench_instance *instance, const bench_options *options, stet_error *e) {
-    (void)usleep(SETTLE_US);
-    int64_t rss_idle = bench_rss_bytes(instance->actors[0]);
-    stet_code rc = call(instance, "drafter.pause", e);
+/* Submits up to `count`, or for the measured time when it is 0. */
+static stet_code submit(const bench_instance *instance, const bench_options *options, uint64_t count,
+                        load_result *ret, stet_error *e) {
     load_options load = {.instance = instance,
                          .command = "drafter.submit",
                          .clients = 1,
                          .window = 1024,
                          .payload_bytes = options->payload_bytes,
-                         .requests_max = options->backlog};
-    load_result filled, beside;
+                         .requests_max = count,
+                         .seconds = options->seconds,
+                         .warmup_seconds = 0.5};
+    return load_run(&load, ret, e);
+}
+
+static double per_second(const load_result *result) {
+    return (double)result->completed / result->seconds;
+}
+
+static stet_code fill_and_measure(bench_instance *instance, const bench_options *options, stet_error *e) {
+    (void)usleep(SETTLE_US);
+    int64_t rss_idle = bench_rss_bytes(instance->actors[0]), first_ms = 0;
+    load_result little, few, filled, many;
+    stet_code rc = bench_instance_call(instance, "drafter.pause", e);
     if (rc == STET_OK)
-        rc = load_run(&load, &filled, e);
+        rc = submit(instance, options, LITTLE, &little, e);
+    if (rc == STET_OK)
+        rc = submit(instance, options, /* count= */ 0, &few, e);
+    if (rc == STET_OK)
+        rc = submit(instance, options, options->backlog, &filled, e);
     if (rc != STET_OK)
         return rc;
     (void)usleep(SETTLE_US);
     int64_t rss = bench_rss_bytes(instance->actors[0]), disk = bench_disk_bytes(instance->paths.data);
-    load.requests_max = 0;
-    load.seconds = options->seconds;
-    load.warmup_seconds = 0.5;
-    rc = load_run(&load, &beside, e);
-    int64_t first_ms = 0;
+    rc = submit(instance, options, /* count= */ 0, &many, e);
     if (rc == STET_OK)
         rc = restart_and_time(instance, &first_ms, e);
     if (rc == STET_OK)
         bench_report_figure(
             &options->report,
             "{\"figure\":\"backlog\",\"queued\":%llu,\"rssBytes\":%lld,\"rssOverIdleBytes\":%lld,"
-            "\"diskBytes\":%lld,"
-            "\"fillPerSecond\":%.0f,\"submitsBesidePerSecond\":%.0f,\"startToFirstJobMs\":%lld}",
+            "\"diskBytes\":%lld,\"fillPerSecond\":%.0f,\"submitsBesideFewPerSecond\":%.0f,"
+            "\"submitsBesidePerSecond\":%.0f,\"startToFirstJobMs\":%lld}",
             (unsigned long long)options->backlog, (long long)rss, (long long)(rss - rss_idle),
-            (long long)disk, (double)options->backlog / filled.seconds,
-            (double)beside.completed / beside.seconds, (long long)first_ms);
+            (long long)disk, per_second(&filled), per_second(&few), per_second(&many), (long long)first_ms);
     return rc;
 }
 

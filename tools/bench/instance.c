@@ -81,6 +81,15 @@ stet_code bench_instance_start_actor(bench_instance *self, const char *name, int
     return rc;
 }
 
+stet_code bench_instance_call(const bench_instance *instance, const char *command, stet_error *e) {
+    stet_client_options options = {.data = instance->paths.data};
+    stet_client *client = stet_client_new(&options, e->message, sizeof e->message);
+    stet_answer answer = {.code = NULL};
+    bool ok = client && stet_client_request(client, command, NULL, 0, NULL, 0, &answer) == 0 && !answer.code;
+    stet_client_free(client);
+    return ok ? STET_OK : stet_error_set(e, STET_UNAVAILABLE, "%s was not answered", command);
+}
+
 static void stop(pid_t pid) {
     if (pid > 0 && kill(pid, SIGTERM) == 0)
         (void)waitpid(pid, NULL, 0);

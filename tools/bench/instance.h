@@ -25,6 +25,9 @@ stet_code bench_instance_start_broker(bench_instance *self, stet_error *e);
 /* name: kept by pointer. Returns when the actor answers its health command; *ret_ms is how long that took. */
 NODISCARD
 stet_code bench_instance_start_actor(bench_instance *self, const char *name, int64_t *ret_ms, stet_error *e);
+/* A command without fields; STET_UNAVAILABLE when it is refused. */
+NODISCARD
+stet_code bench_instance_call(const bench_instance *self, const char *command, stet_error *e);
 /* SIGTERM, then waits. */
 void bench_instance_stop_actors(bench_instance *self);
 /* Stops everything and removes the directory. */

@@ -37,6 +37,7 @@ typedef struct client {
     stet_buf envelope, body;
     size_t id_at, key_at;
     uint64_t sent, replied, done;
+    uint64_t pause_until_ns; /* a refusal asked for it */
     uint64_t sent_ns[UNDER_WAY_MAX];
 } client;
 
@@ -136,6 +137,9 @@ static bool take_reply(client *c) {
             number = number << 8 | e.id.bytes[8 + i];
         c->replied++;
         if (e.kind != STET_KIND_REPLY) {
+            stet_error error;
+            stet_error_decode(stet_str_from(zmq_msg_data(&body), zmq_msg_size(&body)), &error);
+            c->pause_until_ns = stet_clock_boot_ns() + (uint64_t)error.retry_after_ms * 1000000;
             c->slot->refused++;
             c->done += c->options->until_done; /* no event will come */
         } else if (!c->options->until_done) {
@@ -165,12 +169,13 @@ static bool take_event(client *c) {
     return got;
 }
 
+/* A refused request is not sent again: the next one takes its place, after the pause that was asked for. */
 static bool may_send(const client *c, uint64_t started_ns) {
     const load_options *o = c->options;
     if (o->requests_max && c->sent >= o->requests_max)
         return false;
     uint64_t finished = o->until_done && c->done < c->replied ? c->done : c->replied;
-    if (c->sent - finished >= o->window)
+    if (c->sent - finished >= o->window || stet_clock_boot_ns() < c->pause_until_ns)
         return false;
     return o->rate <= 0 || (double)c->sent < o->rate * (double)(stet_clock_boot_ns() - started_ns) / 1e9;
 }
@@ -199,7 +204,8 @@ static void run_client(client *c) {
         }
         zmq_pollitem_t items[] = {{.socket = c->dealer, .events = ZMQ_POLLIN},
                                   {.socket = c->events, .events = ZMQ_POLLIN}};
-        (void)zmq_poll(items, c->events ? 2 : 1, o->rate > 0 ? 1 : WAIT_MS);
+        bool pausing = now < c->pause_until_ns;
+        (void)zmq_poll(items, c->events ? 2 : 1, o->rate > 0 || pausing ? 1 : WAIT_MS);
     }
 }
 
