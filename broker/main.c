@@ -145,6 +145,13 @@ static stet_code read_endpoints(const stet_config *config, const char *keys_dire
     return rc;
 }
 
+/* A full disk passes, and starting again helps then; the configuration is for a person. */
+static int exit_code_of(stet_code rc) {
+    if (rc == STET_UNAVAILABLE || rc == STET_BUSY)
+        return STET_EXIT_STORE;
+    return rc == STET_INTERNAL ? STET_EXIT_INTERNAL : STET_EXIT_CONFIG;
+}
+
 static int serve(const stet_config *config, const stet_paths *paths, int stop_fd) {
     stet_error error;
     char keys[STET_PATH_MAX];
@@ -157,7 +164,7 @@ static int serve(const stet_config *config, const stet_paths *paths, int stop_fd
         return fail(STET_EXIT_CONFIG, &error);
     broker_sockets *sockets = NULL;
     if (broker_sockets_open(&options, &sockets, &error) != STET_OK)
-        return fail(error.code == STET_INTERNAL ? STET_EXIT_INTERNAL : STET_EXIT_CONFIG, &error);
+        return fail(exit_code_of(error.code), &error);
     char instance[STET_ID_TEXT_SIZE];
     stet_id_text(options.core.instance, instance);
     stet_log(STET_INFO, "broker.started", "ready", STET_LOG_C("version", STET_SOFTWARE_VERSION),
@@ -172,7 +179,7 @@ static int run(const arguments *given, const stet_config *config) {
     stet_error error;
     stet_paths paths;
     if (stet_paths_of(given->data, &paths, &error) != STET_OK || stet_paths_create(&paths, &error) != STET_OK)
-        return fail(STET_EXIT_CONFIG, &error);
+        return fail(exit_code_of(error.code), &error);
     int lock_fd = -1;
     /* Before binding: a second bind on the same path would silently take it from the first. */
     stet_code rc = stet_lock_file(paths.run, "broker.lock", &lock_fd, &error);

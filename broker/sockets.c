@@ -239,8 +239,8 @@ static bool create(broker_sockets *self, const broker_sockets_options *options) 
 static stet_code bind_to(const broker_port *port, const char *endpoint, char *ret_bound, size_t size,
                          stet_error *e) {
     if (zmq_bind(port->socket, endpoint) != 0)
-        return stet_error_set(e, STET_UNAVAILABLE, "cannot listen on %s: %s", endpoint,
-                              zmq_strerror(zmq_errno()));
+        return stet_error_set(e, stet_code_of_disk(zmq_errno(), STET_INVALID), "cannot listen on %s: %s",
+                              endpoint, zmq_strerror(zmq_errno()));
     ret_bound[0] = '\0';
     (void)zmq_getsockopt(port->socket, ZMQ_LAST_ENDPOINT, ret_bound, &size);
     stet_log(STET_INFO, "listen", "listening", STET_LOG_C("endpoint", ret_bound),

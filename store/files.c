@@ -14,7 +14,7 @@ enum { COPY_BYTES = 64 << 10, HASH_TEXT_BYTES = 12 };
 static const char memory_directory[] = "/dev/shm";
 
 stet_code stet_files_code(int error) {
-    return error == ENOSPC || error == EDQUOT ? STET_UNAVAILABLE : error == EIO ? STET_BUSY : STET_INTERNAL;
+    return stet_code_of_disk(error, STET_INTERNAL);
 }
 
 static stet_code failed(const char *doing, const char *path, stet_error *e) {

@@ -38,6 +38,17 @@ typedef struct rocks_iter {
     uint8_t lower[STET_BOUND_BYTES_MAX], upper[STET_BOUND_BYTES_MAX];
 } rocks_iter;
 
+/* errno's words for what stet_code_of_disk calls STET_UNAVAILABLE: RocksDB gives no more. */
+static bool lacks_room(const char *error) {
+    static const char *const words[] = {"No space left on device", "Disk quota exceeded",
+                                        "Read-only file system"};
+    for (size_t i = 0; i < COUNT_OF(words); i++) {
+        if (strstr(error, words[i]))
+            return true;
+    }
+    return false;
+}
+
 static bool begins_with(const char *text, const char *start) {
     return strncmp(text, start, strlen(start)) == 0;
 }
@@ -48,9 +59,9 @@ static stet_code check(char *error, const char *doing, stet_error *e) {
         return STET_OK;
     stet_code code = STET_INTERNAL;
     const char *advice = "end the process and open the store again";
-    if (strstr(error, "No space left on device")) {
+    if (lacks_room(error)) {
         code = STET_UNAVAILABLE;
-        advice = "make room on the disk";
+        advice = "make room on the disk, or make it writable";
     } else if (strstr(error, "While lock file") || strstr(error, "lock hold by current process")) {
         code = STET_CONFLICT;
         advice = "another process has the store open: stop it first";

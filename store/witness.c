@@ -121,7 +121,7 @@ stet_code stet_witness_open(const char *directory, const stet_witness_record *fr
     if (fd < 0)
         return stet_error_set(e, stet_files_code(errno), "%s cannot be opened: %s", path, strerror(errno));
     /* Its blocks are taken now, so that the witness can still be written when the disk is full. */
-    if (fallocate(fd, 0, 0, SLOTS * SLOT_STRIDE) != 0 && errno == ENOSPC) {
+    if (fallocate(fd, 0, 0, SLOTS * SLOT_STRIDE) != 0 && stet_files_code(errno) == STET_UNAVAILABLE) {
         (void)close(fd);
         return stet_error_set(e, STET_UNAVAILABLE, "no room for %s: make room on the disk", path);
     }

@@ -163,6 +163,11 @@ static stet_code open_store(stet_process *self, stet_error *e) {
     }
 }
 
+/* Of the paths: what passes by itself may be tried again, the rest is for a person. */
+static int exit_code_of_paths(stet_code rc) {
+    return rc == STET_UNAVAILABLE || rc == STET_BUSY ? STET_EXIT_STORE : STET_EXIT_CONFIG;
+}
+
 static int exit_code_of_open(stet_code rc) {
     switch (rc) {
     case STET_CONFLICT:
@@ -182,11 +187,10 @@ static int run(stet_process *self) {
     if (self->signals < 0)
         return STET_EXIT_INTERNAL;
     if (stet_paths_create(&self->paths, &error) != STET_OK)
-        return complain("paths.refused", &error, STET_EXIT_CONFIG);
+        return complain("paths.refused", &error, exit_code_of_paths(error.code));
     if (stet_make_directories(self->directory, &error) != STET_OK ||
         stet_check_private(self->directory, /* may_be_link= */ true, &error) != STET_OK)
-        return complain("paths.refused", &error,
-                        error.code == STET_UNAVAILABLE ? STET_EXIT_STORE : STET_EXIT_CONFIG);
+        return complain("paths.refused", &error, exit_code_of_paths(error.code));
     stet_code rc = open_store(self, &error);
     if (rc != STET_OK)
         return complain("store.refused", &error, exit_code_of_open(rc));

@@ -1,5 +1,6 @@
 #include "proto/base/code.h"
 
+#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 
@@ -73,4 +74,20 @@ stet_code stet_code_from_name(stet_str name) {
             return (stet_code)code;
     }
     return STET_INTERNAL;
+}
+
+stet_code stet_code_of_disk(int error, stet_code otherwise) {
+    switch (error) {
+    case ENOSPC:
+    case EDQUOT:
+    case EROFS:
+        return STET_UNAVAILABLE;
+    case EIO:
+    case EMFILE:
+    case ENFILE:
+    case ENOMEM:
+        return STET_BUSY;
+    default:
+        return otherwise;
+    }
 }

@@ -45,5 +45,8 @@ const char *stet_code_advice(stet_code code); /* what to do next; "" for STET_OK
 bool stet_code_may_resend(stet_code code);
 /* STET_INTERNAL when the name is unknown (a newer peer). */
 stet_code stet_code_from_name(stet_str name);
+/* What a failed call to the disk (errno) means: STET_UNAVAILABLE when it passes once somebody makes room or makes the disk
+ * writable, STET_BUSY when starting again may cure it, else `otherwise`. */
+stet_code stet_code_of_disk(int error, stet_code otherwise);
 
 #endif

@@ -134,8 +134,8 @@ stet_code stet_make_directories(const char *path, stet_error *e) {
         char end = *at;
         *at = '\0';
         if (mkdir(part, 0700) != 0 && errno != EEXIST)
-            return stet_error_set(e, errno == ENOSPC ? STET_UNAVAILABLE : STET_INVALID,
-                                  "cannot create %s: %s", part, strerror(errno));
+            return stet_error_set(e, stet_code_of_disk(errno, STET_INVALID), "cannot create %s: %s", part,
+                                  strerror(errno));
         if (end == '\0')
             break;
         *at = end;
@@ -149,7 +149,7 @@ stet_code stet_make_directories(const char *path, stet_error *e) {
 stet_code stet_check_private(const char *path, bool may_be_link, stet_error *e) {
     struct stat info;
     if ((may_be_link ? stat(path, &info) : lstat(path, &info)) != 0)
-        return stet_error_set(e, STET_INVALID, "%s: %s", path, strerror(errno));
+        return stet_error_set(e, stet_code_of_disk(errno, STET_INVALID), "%s: %s", path, strerror(errno));
     if (!S_ISDIR(info.st_mode))
         return stet_error_set(e, STET_INVALID, "%s is not a directory: remove it", path);
     if (info.st_uid != geteuid())
@@ -192,11 +192,8 @@ stet_code stet_lock_file(const char *directory, const char *name, int *ret_fd, s
         return rc;
     int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
     if (fd < 0)
-        return stet_error_set(e,
-                              errno == ENOSPC ? STET_UNAVAILABLE
-                              : errno == EIO  ? STET_BUSY
-                                              : STET_INVALID,
-                              "cannot open %s: %s", path, strerror(errno));
+        return stet_error_set(e, stet_code_of_disk(errno, STET_INVALID), "cannot open %s: %s", path,
+                              strerror(errno));
     struct flock lock = whole_file(F_WRLCK);
     if (fcntl(fd, F_SETLK, &lock) == 0) {
         *ret_fd = fd;

@@ -208,7 +208,7 @@ class Follower:
     """`stet watch` of one session, from its first event: libstet's subscriber through all the kills."""
 
     def __init__(self, instance, session):
-        self.path = os.path.join(instance.data, session + ".events")
+        self.path = os.path.join(instance.notes, session + ".events")
         with open(self.path, "w", encoding="utf-8") as file:
             self.process = subprocess.Popen(
                 [os.path.join(BIN, "stet"), "watch", "--session", session, "--since", "0", "--json"],
@@ -327,6 +327,13 @@ class Traffic:
         history["bursts"] = [burst for writer in self.writers for burst in writer.bursts]
         history["problems"] += pages(self.client, "probe.check", {"limit": 1000}, "problems")
         return history
+
+    def close(self):
+        """Leaves no client behind, also after a failure."""
+        self.stop.set()
+        for follower in self.followers.values():
+            follower.process.kill()
+            follower.process.wait(30)
 
     def summary(self, history):
         """What was done, in numbers, for the line that a program prints at its end."""

@@ -57,6 +57,8 @@ def alive(pid):
 class Client:
     """Requests with resending, as docs/protocol.md describes them. One per thread."""
 
+    refused = None  # for a test that wants to know: called with the body of every error, from the client's thread
+
     def __init__(self, endpoint, context=None):
         self.context = context or zmq.Context.instance()
         self.endpoint = endpoint
@@ -83,7 +85,10 @@ class Client:
         if not self.socket.poll(wait_ms):
             return None
         envelope, body = self.socket.recv_multipart()
-        return msgpack.unpackb(envelope), body
+        envelope = msgpack.unpackb(envelope)
+        if Client.refused and envelope["kind"] == "error":
+            Client.refused(msgpack.unpackb(body))
+        return envelope, body
 
     def ask(self, command, body=None, request_id=None, seconds=30.0, raw=False):
         """The reply's body; resent with the same id on silence, busy, unavailable and timeout."""
@@ -109,11 +114,14 @@ class Client:
 
 
 class Instance:
-    """`stet up --sandbox --detach` in a temporary directory; use as a context manager."""
+    """`stet up --sandbox --detach` in a temporary directory; use as a context manager. `data`: a directory of the caller's instead;
+    `notes`: where clients may write, else there too."""
 
-    def __init__(self, config=None, sandbox=True, environment=None, programs=None):
+    def __init__(self, config=None, sandbox=True, environment=None, programs=None, data=None, notes=None):
         self.programs = programs or BIN
-        self.data = tempfile.mkdtemp(prefix="stet-lab-")
+        self.own_data = data is None
+        self.data = data or tempfile.mkdtemp(prefix="stet-lab-")
+        self.notes = notes or self.data
         self.environment = {**os.environ, "STET_DATA": self.data, **(environment or {})}
         self.sandbox = sandbox
         self.config = None
@@ -136,7 +144,8 @@ class Instance:
         if kind is not None:
             self.print_logs()
         left = self.end_what_is_left()
-        shutil.rmtree(self.data, ignore_errors=True)
+        if self.own_data:
+            shutil.rmtree(self.data, ignore_errors=True)
         if kind is None and left:
             raise AssertionError(f"processes were left behind: {left}")
 

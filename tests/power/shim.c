@@ -12,6 +12,8 @@
  * 2. Failures: STET_SHIM_FAIL=EIO|ENOSPC|SHORT, STET_SHIM_AT=n, STET_SHIM_FOREVER=0|1: the n-th of write,
  * pwrite, fsync, fdatasync, open for writing, rename, link, unlink, ftruncate, fallocate fails so, or all
  * from the n-th on.
+ *    STET_SHIM_SWITCH=FILE: while there is such a file, all of them that need room fail with what it names,
+ * EDQUOT or EROFS (the latter also those that change names).
  * 3. STET_SHIM_MALLOC_AT=n, STET_SHIM_FOREVER: the n-th malloc, calloc or realloc that the program itself
  * asks for (not a library: the caller's address decides) gives NULL. STET_SHIM_COUNT=FILE: three 64-bit
  * numbers, kept up to date: calls that could fail, failures, allocations. */
@@ -37,6 +39,7 @@ enum { FD_MAX = 4096, SHORT = -1 };
 static char directory[PATH_MAX];
 static size_t directory_size;
 static char graves[PATH_MAX];
+static char switch_file[PATH_MAX];
 static _Atomic uint64_t graves_count;
 static int log_fd = -1;
 static int fail_errno;
@@ -99,6 +102,8 @@ __attribute__((constructor)) static void start(void) {
         log_fd = open(text, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
     text = getenv("STET_SHIM_GRAVES");
     (void)snprintf(graves, sizeof graves, "%s", text ? text : "");
+    text = getenv("STET_SHIM_SWITCH");
+    (void)snprintf(switch_file, sizeof switch_file, "%s", text ? text : "");
     text = getenv("STET_SHIM_COUNT");
     int fd = text ? open(text, O_RDWR | O_CREAT | O_CLOEXEC, 0600) : -1;
     if (fd >= 0 && REAL(ftruncate)(fd, sizeof *shared) == 0)
@@ -179,6 +184,21 @@ static bool fails(bool *ret_short) {
     return true;
 }
 
+/* True: errno is set and a call that needs room, or changes names, must fail. */
+static bool refuses(bool needs_room) {
+    char name[16] = "";
+    int fd = switch_file[0] ? REAL(open)(switch_file, O_RDONLY | O_CLOEXEC) : -1;
+    if (fd < 0)
+        return false;
+    ssize_t size = read(fd, name, sizeof name - 1);
+    (void)REAL(close)(fd);
+    bool read_only = size > 0 && strncmp(name, "EROFS", 5) == 0;
+    if (!read_only && !needs_room)
+        return false;
+    errno = read_only ? EROFS : EDQUOT;
+    return true;
+}
+
 /* ---- calls ---- */
 
 static int opened(int fd, const char *path, bool existed, int flags) {
@@ -201,9 +221,9 @@ static int open_file(const char *path, int flags, mode_t mode, int (*call)(const
         return fd;
     }
     bool writes = (flags & O_ACCMODE) != O_RDONLY || (flags & O_CREAT);
-    if (writes && fails(NULL))
-        return -1;
     bool existed = access(full, F_OK) == 0;
+    if (writes && (refuses((flags & O_CREAT) && !existed) || fails(NULL)))
+        return -1;
     return opened(call(path, flags, mode), full, existed, flags);
 }
 
@@ -296,7 +316,7 @@ static const char *bury(const char *path, char grave[PATH_MAX]) {
 ssize_t write(int fd, const void *data, size_t size) {
     const char *path = path_of(fd);
     bool cut = false;
-    if (path && fails(&cut))
+    if (path && (refuses(true) || fails(&cut)))
         return -1;
     if (cut)
         size = size > 1 ? size / 2 : size;
@@ -308,7 +328,7 @@ ssize_t write(int fd, const void *data, size_t size) {
 static ssize_t write_at(int fd, const void *data, size_t size, off_t at) {
     const char *path = path_of(fd);
     bool cut = false;
-    if (path && fails(&cut))
+    if (path && (refuses(true) || fails(&cut)))
         return -1;
     if (cut)
         size = size > 1 ? size / 2 : size;
@@ -327,7 +347,7 @@ ssize_t pwrite64(int fd, const void *data, size_t size, off64_t at) {
 
 ssize_t writev(int fd, const struct iovec *parts, int count) {
     const char *path = path_of(fd);
-    if (path && fails(NULL))
+    if (path && (refuses(true) || fails(NULL)))
         return -1;
     if (path) {
         size_t size = 0;
@@ -380,7 +400,7 @@ int ftruncate64(int fd, off64_t size) {
 }
 
 int fallocate(int fd, int mode, off_t at, off_t size) {
-    if (path_of(fd) && fails(NULL))
+    if (path_of(fd) && (refuses(true) || fails(NULL)))
         return -1;
     return REAL(fallocate)(fd, mode, at, size);
 }
@@ -393,7 +413,7 @@ int rename(const char *from, const char *to) {
     char a[PATH_MAX], b[PATH_MAX];
     if (!ours(from, a) || !ours(to, b))
         return REAL(rename)(from, to);
-    if (fails(NULL))
+    if (refuses(false) || fails(NULL))
         return -1;
     char grave[PATH_MAX];
     note("R\t%s\t%s\t%s\n", a, b, bury(b, grave));
@@ -404,7 +424,7 @@ int renameat2(int from_fd, const char *from, int to_fd, const char *to, unsigned
     char a[PATH_MAX], b[PATH_MAX];
     if (!ours(from, a) || !ours(to, b))
         return REAL(renameat2)(from_fd, from, to_fd, to, flags);
-    if (fails(NULL))
+    if (refuses(false) || fails(NULL))
         return -1;
     note(flags & RENAME_EXCHANGE ? "X\t%s\t%s\n" : "R\t%s\t%s\t-\n", a, b);
     return REAL(renameat2)(from_fd, from, to_fd, to, flags);
@@ -414,7 +434,7 @@ int link(const char *from, const char *to) {
     char a[PATH_MAX], b[PATH_MAX];
     if (!ours(from, a) || !ours(to, b))
         return REAL(link)(from, to);
-    if (fails(NULL))
+    if (refuses(true) || fails(NULL))
         return -1;
     note("L\t%s\t%s\n", a, b);
     return REAL(link)(from, to);
@@ -424,7 +444,7 @@ int unlink(const char *path) {
     char full[PATH_MAX];
     if (!ours(path, full))
         return REAL(unlink)(path);
-    if (fails(NULL))
+    if (refuses(false) || fails(NULL))
         return -1;
     char grave[PATH_MAX];
     note("U\t%s\t%s\n", full, bury(full, grave));
@@ -435,7 +455,7 @@ int mkdir(const char *path, mode_t mode) {
     char full[PATH_MAX];
     if (!ours(path, full) || access(full, F_OK) == 0) /* EEXIST comes before any failure of the disk */
         return REAL(mkdir)(path, mode);
-    if (fails(NULL))
+    if (refuses(true) || fails(NULL))
         return -1;
     int rc = REAL(mkdir)(path, mode);
     if (rc == 0)

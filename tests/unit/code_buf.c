@@ -4,6 +4,7 @@
 #include "proto/base/code.h"
 #include "proto/base/prng.h"
 
+#include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <cmocka.h>
@@ -57,6 +58,17 @@ static void code_names_go_both_ways(void **state) {
     assert_false(stet_code_may_resend(STET_INVALID));
     assert_string_equal(stet_code_advice(STET_OK), "");
     assert_true(strlen(stet_code_advice(STET_PAUSED)) > 0);
+}
+
+static void what_a_disk_refuses_for_now_is_not_taken_for_damage_or_configuration(void **state) {
+    (void)state;
+    static const int room[] = {ENOSPC, EDQUOT, EROFS}, again[] = {EIO, EMFILE, ENFILE, ENOMEM};
+    for (size_t i = 0; i < COUNT_OF(room); i++)
+        assert_int_equal(stet_code_of_disk(room[i], STET_INTERNAL), STET_UNAVAILABLE);
+    for (size_t i = 0; i < COUNT_OF(again); i++)
+        assert_int_equal(stet_code_of_disk(again[i], STET_INTERNAL), STET_BUSY);
+    assert_int_equal(stet_code_of_disk(ENOENT, STET_INTERNAL), STET_INTERNAL);
+    assert_int_equal(stet_code_of_disk(ENOTDIR, STET_INVALID), STET_INVALID);
 }
 
 static void buf_takes_exactly_its_limit(void **state) {
@@ -150,6 +162,7 @@ int main(void) {
         cmocka_unit_test(error_may_be_wrapped_in_its_own_message),
         cmocka_unit_test(long_message_is_cut_between_characters),
         cmocka_unit_test(code_names_go_both_ways),
+        cmocka_unit_test(what_a_disk_refuses_for_now_is_not_taken_for_damage_or_configuration),
         cmocka_unit_test(buf_takes_exactly_its_limit),
         cmocka_unit_test(buf_limit_near_size_max_does_not_overflow),
         cmocka_unit_test(buf_printf_of_any_length),

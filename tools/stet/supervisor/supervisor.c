@@ -11,15 +11,19 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { POSTPONE_MS = 50, LOG_CHECK_EVERY_MS = 60 * 1000 };
+enum { POSTPONE_MS = 50, LOG_CHECK_EVERY_MS = 60 * 1000, WRITE_AGAIN_MS = 1000 };
 
 /* ---- what it knows, on disk ---- */
 
-static void write_state(const supervisor *self) {
+/* On a full disk it cannot, and is tried again: else `stet status` would tell for ever what was true before. */
+static void write_state(supervisor *self, int64_t now_ms) {
     stet_error e;
-    if (supervisor_write_state(self, &e) != STET_OK)
-        stet_log(STET_WARN, "supervisor.state", "status cannot be written, going on",
+    bool written = supervisor_write_state(self, &e) == STET_OK,
+         was_written = self->write_again_ms == INT64_MAX;
+    if (!written && was_written)
+        stet_log(STET_WARN, "supervisor.state", "status cannot be written, trying again every second",
                  STET_LOG_C("reason", e.message));
+    self->write_again_ms = written ? INT64_MAX : now_ms + WRITE_AGAIN_MS;
 }
 
 /* ---- starting ---- */
@@ -181,6 +185,8 @@ static bool tick(supervisor *self, int64_t now_ms) {
 
 static int wait_ms(const supervisor *self, int64_t now_ms) {
     int64_t wake_ms = self->detached ? self->log_check_ms : INT64_MAX;
+    if (self->write_again_ms < wake_ms)
+        wake_ms = self->write_again_ms;
     for (size_t i = 0; i < self->count; i++) {
         const child *c = &self->children[i];
         int64_t own_ms =
@@ -254,11 +260,12 @@ int supervisor_run(supervisor *self) {
     if (self->sandbox)
         supervisor_check_sandbox_port(self->paths);
     add_children(self, now_ms);
+    self->write_again_ms = INT64_MAX;
     bool over = false, changed = true;
     while (!over) {
         changed |= tick(self, now_ms);
-        if (changed)
-            write_state(self);
+        if (changed || now_ms >= self->write_again_ms)
+            write_state(self, now_ms);
         struct pollfd pollfd = {.fd = self->signal_fd, .events = POLLIN};
         int ready = poll(&pollfd, 1, wait_ms(self, now_ms));
         now_ms = stet_clock_boot_ms();

@@ -56,6 +56,7 @@ typedef struct supervisor {
     bool stopping;
     program_stage stage; /* while stopping: the one that is being stopped */
     int64_t log_check_ms;
+    int64_t write_again_ms; /* the file could not be written; INT64_MAX: it could */
     int64_t started_wall_ms;
     pid_t waiter; /* of `up` in the foreground; 0: none */
 } supervisor;
