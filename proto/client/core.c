@@ -5,6 +5,7 @@
 
 #include "proto/base/prng.h"
 #include "proto/base/plant.h"
+#include "proto/wire/json.h"
 
 enum {
     SILENCE_FIRST_MS = 2000,
@@ -166,10 +167,11 @@ stet_code client_core_send(client_core *self, const client_request *request, int
     if (request->body.size > STET_BODY_BYTES_MAX)
         return stet_error_set(e, STET_TOO_LARGE, "the body has %zu bytes, at most %d are allowed",
                               request->body.size, STET_BODY_BYTES_MAX);
-    if (request->command.size == 0 || request->command.size > STET_COMMAND_SIZE_MAX)
-        return stet_error_set(e, STET_INVALID, "a command has 1 to %d characters", STET_COMMAND_SIZE_MAX);
-    if (request->key.size > STET_ROUTING_KEY_SIZE_MAX)
-        return stet_error_set(e, STET_INVALID, "a routing key has at most %d bytes",
+    if (!stet_name_valid(request->command, STET_COMMAND_SIZE_MAX))
+        return stet_error_set(e, STET_INVALID, "a command is 1 to %d of A-Z a-z 0-9 . - _",
+                              STET_COMMAND_SIZE_MAX);
+    if (request->key.size > STET_ROUTING_KEY_SIZE_MAX || !stet_utf8_valid(request->key))
+        return stet_error_set(e, STET_INVALID, "a routing key has at most %d bytes of UTF-8",
                               STET_ROUTING_KEY_SIZE_MAX);
 
     pending *p = calloc(1, sizeof *p + request->command.size + request->key.size + request->body.size);

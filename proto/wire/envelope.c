@@ -97,8 +97,7 @@ static wire_key key_of(stet_str name, unsigned expected) {
     return KEYS_COUNT;
 }
 
-/* Letters, digits, '.', '-' and '_': safe in keys, logs, file names and topics. */
-static bool is_name(stet_str text, size_t size_max) {
+bool stet_name_valid(stet_str text, size_t size_max) {
     if (text.size == 0 || text.size > size_max)
         return false;
     for (size_t i = 0; i < text.size; i++) {
@@ -116,7 +115,7 @@ static bool is_text(stet_str text, size_t size_max) {
 
 static bool read_name(stet_mp_reader *r, size_t size_max, stet_str *ret) {
     *ret = stet_mp_read_str(r);
-    return is_name(*ret, size_max);
+    return stet_name_valid(*ret, size_max);
 }
 
 static bool read_text(stet_mp_reader *r, size_t size_max, stet_str *ret) {
@@ -284,8 +283,8 @@ static uint32_t put_id(stet_buf *b, wire_key k, stet_id value) {
 
 void stet_envelope_encode(const stet_envelope *v, stet_buf *b) {
     ASSERT(v->kind > STET_KIND_NONE && v->kind < STET_KINDS_COUNT);
-    ASSERT(v->command.size == 0 || is_name(v->command, STET_COMMAND_SIZE_MAX));
-    ASSERT(v->service.size == 0 || is_name(v->service, STET_SERVICE_SIZE_MAX));
+    ASSERT(v->command.size == 0 || stet_name_valid(v->command, STET_COMMAND_SIZE_MAX));
+    ASSERT(v->service.size == 0 || stet_name_valid(v->service, STET_SERVICE_SIZE_MAX));
     ASSERT(v->key.size <= STET_ROUTING_KEY_SIZE_MAX && v->software.size <= SOFTWARE_SIZE_MAX);
     ASSERT(v->partition < STET_SLOTS && v->epoch <= INT64_MAX && v->sequence <= INT64_MAX);
     size_t mark = stet_mp_open(b); /* never more than 15 pairs, so closing moves nothing */

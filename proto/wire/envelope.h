@@ -73,6 +73,9 @@ stet_code stet_envelope_decode(stet_str frame, stet_envelope *ret, stet_error *e
 /* What is zero or empty is left out. */
 void stet_envelope_encode(const stet_envelope *envelope, stet_buf *b);
 const char *stet_kind_name(stet_kind kind);
+/* What a command or a service may be called: 1 to size_max letters, digits, '.', '-' and '_', which are safe in
+ * keys, logs, file names and topics. */
+bool stet_name_valid(stet_str text, size_t size_max);
 
 /* The first label of "drafter.transcript.append" is the service; {NULL, 0} when there is no dot. */
 stet_str stet_command_service(stet_str command);

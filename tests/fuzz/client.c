@@ -3,10 +3,12 @@
  * reader in order and once, whatever numbers are claimed.
  *
  * Input: a byte (0: merge, else requests), then operations. */
+#include <ctype.h>
 #include <stdlib.h>
 
 #include "proto/client/core.h"
 #include "proto/client/merge.h"
+#include "proto/wire/json.h"
 #include "proto/wire/mp.h"
 #include "tests/fuzz/fuzz.h"
 
@@ -17,7 +19,7 @@ enum { IDS = 8, OPERATIONS_MAX = 400 };
 typedef struct waiting {
     bool waits;
     int64_t not_before_ms, deadline_ms;
-    stet_str body;
+    stet_str command, key, body;
 } waiting;
 
 typedef struct world {
@@ -44,7 +46,8 @@ static bool edge_send(void *context, stet_str frame, stet_str body) {
     const waiting *one = waiting_at(w, envelope.id);
     ASSERT(one->waits && w->now_ms >= one->not_before_ms && w->now_ms < one->deadline_ms);
     ASSERT(envelope.timeout_ms > 0 && envelope.timeout_ms <= one->deadline_ms - w->now_ms);
-    ASSERT(stet_str_is(envelope.command, "a.b") && stet_str_equal(body, one->body));
+    ASSERT(stet_str_equal(envelope.command, one->command) && stet_str_equal(envelope.key, one->key));
+    ASSERT(stet_str_equal(body, one->body));
     return !w->blocked;
 }
 
@@ -64,18 +67,29 @@ static void ask(world *w, fuzz_input *in) {
     uint8_t number = fuzz_byte(in);
     uint32_t timeout_ms = (uint32_t)fuzz_number(in, 1 + number / 64) | 1;
     client_request request = {.id = id_of(number),
-                              .command = STET_STR("a.b"),
+                              .command = number & 8 ? fuzz_piece(in) : STET_STR("a.b"),
+                              .key = number & 16 ? fuzz_piece(in) : (stet_str){NULL, 0},
                               .body = fuzz_piece(in),
                               .timeout_ms = timeout_ms,
                               .done = done,
                               .context = w};
     waiting *one = waiting_at(w, request.id);
     bool there = one->waits;
+    bool good = request.command.size > 0 && request.command.size <= STET_COMMAND_SIZE_MAX &&
+                request.key.size <= STET_ROUTING_KEY_SIZE_MAX && stet_utf8_valid(request.key);
+    for (size_t i = 0; i < request.command.size; i++) {
+        char c = request.command.data[i];
+        good &= c != '\0' && strchr(".-_", c) != NULL ? true : isalnum((unsigned char)c) != 0;
+    }
     if (!there)
-        *one = (waiting){.waits = true, .deadline_ms = w->now_ms + timeout_ms, .body = request.body};
+        *one = (waiting){.waits = good,
+                         .deadline_ms = w->now_ms + timeout_ms,
+                         .command = request.command,
+                         .key = request.key,
+                         .body = request.body};
     stet_code rc = client_core_send(w->core, &request, w->now_ms, NULL);
-    ASSERT(rc == (there ? STET_CONFLICT : STET_OK));
-    w->count += !there;
+    ASSERT(rc == (there ? STET_CONFLICT : good ? STET_OK : STET_INVALID));
+    w->count += rc == STET_OK;
 }
 
 static void receive(world *w, stet_str envelope, stet_str body) {

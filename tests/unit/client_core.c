@@ -175,6 +175,24 @@ static void the_same_id_cannot_wait_twice(void **state) {
     (void)client_core_free(w.core);
 }
 
+static void a_command_or_key_that_no_envelope_carries_is_refused(void **state) {
+    (void)state;
+    wire w;
+    wire_open(&w);
+    static const char *const commands[] = {"", "a b.c", "drafter.\xc3\xa4", "drafter/queue"};
+    client_request request = {.timeout_ms = 10};
+    stet_error e;
+    for (size_t i = 0; i < COUNT_OF(commands); i++) {
+        request.command = stet_str_of(commands[i]);
+        assert_int_equal(client_core_send(w.core, &request, 0, &e), STET_INVALID);
+    }
+    request.command = STET_STR("drafter.queue");
+    request.key = STET_STR("\xff");
+    assert_int_equal(client_core_send(w.core, &request, 0, &e), STET_INVALID);
+    assert_int_equal(client_core_pending(w.core), 0);
+    w.core = client_core_free(w.core);
+}
+
 /* Goal: each request is finished exactly once, whatever the order of answers, refusals, losses and
  * reconnects. */
 static void random_traffic_finishes_each_request_once(void **state) {
@@ -210,6 +228,7 @@ int main(void) {
         cmocka_unit_test(a_new_connection_resends_everything_that_waits),
         cmocka_unit_test(a_blocked_socket_is_tried_again),
         cmocka_unit_test(the_same_id_cannot_wait_twice),
+        cmocka_unit_test(a_command_or_key_that_no_envelope_carries_is_refused),
         cmocka_unit_test(random_traffic_finishes_each_request_once),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
