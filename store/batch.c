@@ -90,7 +90,7 @@ static bool is_absent(stet_batch *self, stet_str key) {
     if (row)
         return stet_row_is_tombstone(row);
     stet_str value;
-    return store->fail_reads ||
+    return store->fail_reads || store->damaged ||
            store->engine->ops->get(store->engine, key, &self->reads, &value, NULL) == STET_NOT_FOUND;
 }
 

@@ -1,4 +1,5 @@
 #include "store/key.h"
+#include "proto/wire/json.h"
 
 /* Text is escaped so that memcmp order is tuple order: the end mark 00 01 sorts below the escape 00 FF, so
  * "a" sorts before "a\0", and both before "ab". */
@@ -150,6 +151,8 @@ static void json_component(stet_key_reader *r, stet_buf *b) {
     case TAG_STR: {
         char text[STET_KEY_BYTES_MAX];
         size_t size = stet_key_read_str(r, text, sizeof text);
+        if (!stet_utf8_valid(stet_str_from(text, size)))
+            r->failed = true; /* JSON could not carry it */
         if (!r->failed)
             json_text(b, text, size);
         return;

@@ -247,6 +247,11 @@ void stet_store_memory_full(stet_store *self, bool full) {
     self->full = full;
 }
 
+void stet_store_memory_damaged(stet_store *self) {
+    ASSERT(self->in_memory);
+    self->damaged = true;
+}
+
 stet_code stet_store_read_status(const stet_store *self, stet_error *e) {
     if (self->read_error.code != STET_OK && e)
         *e = self->read_error;

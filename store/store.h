@@ -97,6 +97,10 @@ void stet_store_memory_full(stet_store *self, bool full);
 /* Memory engine only: from now on reads of durable rows fail. */
 void stet_store_memory_fail_reads(stet_store *self);
 
+/* Memory engine only, for tests: rows may be anything, and what is said of them (stet_batch_insert) is no longer
+ * looked at. */
+void stet_store_memory_damaged(stet_store *self);
+
 /* Readable when a completion waits; -1 for the memory engine (then a completion is ready at once). */
 int stet_store_completion_fd(const stet_store *self);
 /* The next completion, in commit order; false when none is ready. Releases the batch in flight: no scan may

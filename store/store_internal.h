@@ -37,7 +37,7 @@ struct stet_store {
     uint32_t partition;
     bool failed, read_only, in_memory;
     stet_error read_error;          /* code STET_OK: none yet */
-    bool fail_reads, full;          /* tests, in memory */
+    bool fail_reads, full, damaged; /* tests, in memory */
     stet_commit_result next_commit; /* tests, in memory: what becomes of it */
     stet_witness_record witness;    /* in memory: of the commit before the last */
     int lock_fd;

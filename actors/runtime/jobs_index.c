@@ -8,6 +8,7 @@ typedef struct move {
     stet_str key;
     jobs_queue_state q;
     jobs_key_state k;
+    bool damaged; /* counts and rows contradict each other: the move fails in the end */
 } move;
 
 static void put(move *m, const stet_key *key, stet_str value) {
@@ -41,7 +42,7 @@ static bool may_be_ready(const move *m, uint32_t level) {
 }
 
 static void ready_put(move *m, stet_id id, uint32_t level, int64_t since_ms) {
-    ASSERT(m->k.head_order == 0);
+    m->damaged |= m->k.head_order != 0;
     uint8_t room[64];
     stet_buf value = STET_BUF_ON(room, sizeof(room));
     stet_mp_array(&value, 2);
@@ -59,7 +60,7 @@ static void ready_put(move *m, stet_id id, uint32_t level, int64_t since_ms) {
 }
 
 static void ready_delete(move *m) {
-    ASSERT(m->k.head_order != 0 && m->q.ready[m->k.head_level] > 0);
+    m->damaged |= m->k.head_order == 0 || m->q.ready[m->k.head_level] == 0;
     stet_key key = jobs_ready_key(m->queue, m->k.head_level, m->k.head_turn);
     delete (m, &key);
     m->q.ready[m->k.head_level]--;
@@ -219,7 +220,7 @@ static void leave(move *m, const jobs_record *r) {
     default:
         break;
     }
-    ASSERT(m->q.counts[job->state] > 0 && m->k.counts[job->state] > 0);
+    m->damaged |= m->q.counts[job->state] == 0 || m->k.counts[job->state] == 0;
     m->q.counts[job->state]--;
     m->k.counts[job->state]--;
 }
@@ -276,11 +277,15 @@ static stet_code move_begin(move *m, stet_batch *batch, const stet_job_queue *qu
     m->batch = batch;
     m->queue = queue;
     m->key = key;
+    m->damaged = false;
     stet_code rc = jobs_queue_load(batch, queue, &m->q, e);
     return rc == STET_OK ? jobs_key_load(batch, queue, key, &m->k, e) : rc;
 }
 
 static stet_code move_end(move *m, stet_error *e) {
+    if (m->damaged)
+        return stet_error_set(e, STET_INTERNAL,
+                              "the counts of queue %s do not fit its rows; restore a backup", m->queue->name);
     stet_code rc = settle(m, e);
     if (rc == STET_OK) {
         jobs_queue_save(m->batch, m->queue, &m->q);
@@ -314,7 +319,7 @@ stet_code jobs_index_move(stet_batch *batch, const jobs_record *from, const jobs
     bool waited = from != NULL && jobs_waits(from);
     bool waits = to != NULL && jobs_waits(to);
     if (from == NULL) {
-        ASSERT(job->order > m.q.last_order);
+        m.damaged |= job->order <= m.q.last_order;
         m.q.last_order = job->order;
         insert(&m, &by_key, (stet_str){NULL, 0});
     } else {

@@ -124,7 +124,10 @@ static stet_code force(drain *d, const stet_id *ids, uint32_t count, stet_error 
         stet_code rc = jobs_record_load(stet_turn_batch(d->turn), d->queue, ids[i], &record, e);
         if (rc != STET_OK)
             return rc;
-        ASSERT(jobs_waits(&record));
+        if (!jobs_waits(&record))
+            return stet_error_set(e, STET_INTERNAL,
+                                  "an index row of queue %s is of a job that does not wait; restore a backup",
+                                  d->queue->name);
         if (record.forced)
             continue;
         jobs_record after = record;

@@ -152,6 +152,10 @@ static stet_code recover_some(tick *t, stet_error *e) {
     }
     jobs_queue_state state;
     stet_code rc = jobs_queue_load(t->batch, t->queue, &state, e);
+    if (rc == STET_OK && count == 0 && state.counts[STET_JOB_ACTIVE] > 0)
+        return stet_error_set(e, STET_INTERNAL,
+                              "queue %s counts active jobs that have no row; restore a backup",
+                              t->queue->name);
     if (rc != STET_OK || state.counts[STET_JOB_ACTIVE] > 0 || !state.recovering)
         return rc;
     state.recovering = false;

@@ -262,8 +262,7 @@ static void say_request(world *w, fuzz_input *in, bool made) {
 static void say_send(world *w, fuzz_input *in) {
     const stet_command *command = fuzz_command(in, "drafter");
     CLEANUP(stet_buf_done)
-    stet_buf frame = STET_BUF(STET_ENVELOPE_BYTES_MAX),
-             body = STET_BUF(STET_BODY_BYTES_MAX);
+    stet_buf frame = STET_BUF(STET_ENVELOPE_BYTES_MAX), body = STET_BUF(STET_BODY_BYTES_MAX);
     uint8_t what = fuzz_byte(in);
     stet_envelope_encode(&(stet_envelope){.kind = STET_KIND_SEND,
                                           .id = id_of(what),

@@ -5,6 +5,7 @@ stet_unit_test(jobs_flow stet_runtime stet_proto)
 stet_unit_test(jobs_rules stet_runtime stet_proto)
 stet_unit_test(jobs_model stet_runtime stet_proto)
 stet_unit_test(jobs_look stet_runtime stet_proto)
+stet_unit_test(jobs_damage stet_runtime stet_proto)
 
 # The core with a store in memory, an edge that remembers and a stand-in for the job engine.
 add_library(runtime_rig STATIC runtime_rig.c runtime_engine_double.c)

@@ -161,6 +161,9 @@ static void json_shows_parts_and_hex_of_the_rest(void **state) {
     stet_key id = stet_key_of(2);
     stet_key_id(&id, (stet_id){{1, 2, 3}});
     expect_json(&id, "duplicates", "[\"duplicates\", \"01020300-0000-0000-0000-000000000000\"]");
+    stet_key not_text = stet_key_of(6);
+    stet_key_str(&not_text, STET_STR("\xff")); /* no JSON could carry it */
+    expect_json(&not_text, "events", "[\"events\", \"0x53ff0001\"]");
 }
 
 int main(void) {
