@@ -5,8 +5,12 @@
 
 #include "actors/runtime/http_rules.h"
 
+/* Cut to the slot, and at a control character: it goes into logs and into a job's history. */
 static void keep_value(char slot[STET_HTTP_VALUE_MAX], stet_str value) {
-    size_t size = value.size < STET_HTTP_VALUE_MAX ? value.size : STET_HTTP_VALUE_MAX - 1;
+    size_t size = 0;
+    while (size < value.size && size < STET_HTTP_VALUE_MAX - 1 && (uint8_t)value.data[size] >= 0x20 &&
+           value.data[size] != 0x7f)
+        size++;
     memcpy(slot, value.data, size);
     slot[size] = '\0';
 }

@@ -13,7 +13,7 @@ bool stet_outbox_head_decode(stet_str value, stet_outbox_head *ret) {
     ret->given = stet_mp_read_uint(&r);
     ret->acked = stet_mp_read_uint(&r);
     ret->bytes = stet_mp_read_uint(&r);
-    return !r.failed && ret->base <= ret->acked && ret->acked <= ret->given;
+    return !r.failed && ret->base <= ret->acked && ret->acked <= ret->given && ret->given < INT64_MAX;
 }
 
 bool stet_outbox_row_decode(stet_str value, stet_outbox_row *ret) {
@@ -23,7 +23,8 @@ bool stet_outbox_row_decode(stet_str value, stet_outbox_row *ret) {
     stet_str id = stet_mp_read_bin(&r);
     ret->command = stet_mp_read_str(&r);
     ret->body = stet_mp_read_bin(&r);
-    return !r.failed && stet_id_from_bytes(id, &ret->id);
+    return !r.failed && stet_id_from_bytes(id, &ret->id) &&
+           stet_name_valid(ret->command, STET_COMMAND_SIZE_MAX);
 }
 
 static stet_key head_key(stet_str receiver) {
@@ -169,7 +170,9 @@ stet_code stet_outbox_load(stet_outbox *self, stet_turn *turn, stet_error *e) {
         stet_outbox_head head;
         stet_key_reader r = stet_key_reader_of(key, &table);
         stet_str receiver = {name, stet_key_read_str(&r, name, sizeof(name))};
-        if (r.failed || receiver.size > STET_SERVICE_SIZE_MAX || self->count == OUTBOX_CHANNELS_MAX ||
+        uint64_t partition = stet_key_read_u64(&r);
+        if (r.failed || r.at != r.end || partition != 0 ||
+            !stet_name_valid(receiver, STET_SERVICE_SIZE_MAX) || self->count == OUTBOX_CHANNELS_MAX ||
             !stet_outbox_head_decode(value, &head))
             return stet_turn_row_damaged(e, "outboxHeads");
         if (head.epoch != epoch) {

@@ -1,5 +1,6 @@
 /* Tables for people. */
 #include "proto/wire/mp.h"
+#include "tools/stet/commands.h"
 #include "tools/stet/view.h"
 
 #include <setjmp.h>
@@ -27,6 +28,35 @@ static void no_control_character_of_a_peer_reaches_the_terminal(void **state) {
     for (size_t i = 0; i < b.size; i++)
         assert_true(b.data[i] >= 0x20 && b.data[i] != 0x7F && b.data[i] < 0x80);
     assert_true(stet_str_is(stet_buf_str(&b), "a [2J b  ? c"));
+}
+
+/* Names in counts, the cursor, and what a cancel answers stood there as they came. */
+static void no_answer_brings_a_control_character_to_the_terminal(void **state) {
+    (void)state;
+    static const struct {
+        const char *command;
+        stet_str body;
+        const char *shown;
+    } cases[] = {
+        {"drafter.cancel", {"\x82\xa5jobId\xa4x\x1b[2\xa6status\xa1\n", 22}, "x [2  \n"},
+        {"drafter.list",
+         {"\x82\xa4jobs\x90\xa6"
+          "cursor\xa2\x1b"
+          "c",
+          17},
+         "no jobs\nmore: --cursor  c\n"},
+    };
+    for (size_t i = 0; i < COUNT_OF(cases); i++) {
+        CLEANUP(stet_buf_done) stet_buf b = STET_BUF(1 << 16);
+        assert_true(show_answer(cases[i].command, cases[i].body, &b));
+        assert_true(stet_str_is(stet_buf_str(&b), cases[i].shown));
+    }
+    CLEANUP(stet_buf_done) stet_buf b = STET_BUF(1 << 16);
+    assert_true(show_answer("drafter.queue",
+                            STET_STR("\x81\xa6"
+                                     "counts\x81\xa2\x1b[\x01"),
+                            &b));
+    assert_non_null(memmem(b.data, b.size, "Counts\n [ 1\n", 12));
 }
 
 static void long_text_is_cut_between_characters(void **state) {
@@ -97,6 +127,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(columns_are_as_wide_as_their_widest_cell_in_characters),
         cmocka_unit_test(no_control_character_of_a_peer_reaches_the_terminal),
+        cmocka_unit_test(no_answer_brings_a_control_character_to_the_terminal),
         cmocka_unit_test(long_text_is_cut_between_characters),
         cmocka_unit_test(numbers_as_people_read_them),
         cmocka_unit_test(rows_of_an_answer_become_a_table_and_missing_values_a_dash),

@@ -6,6 +6,7 @@
 
 #include <cmocka.h>
 
+#include "actors/runtime/http_call.h"
 #include "actors/runtime/http_rules.h"
 
 static void addresses_are_told_apart_under_every_spelling(void **state) {
@@ -103,6 +104,17 @@ static void header_lines_are_split_and_trimmed(void **state) {
     assert_false(stet_http_header_split(STET_STR(""), &name, &value));
 }
 
+static void a_value_is_kept_up_to_its_first_control_character(void **state) {
+    (void)state;
+    call c = {.retry_after_ms = -1};
+    stet_http_call_header(&c, STET_STR("x-request-id: req\r1\n"), 0);
+    assert_string_equal(c.request_id, "req");
+    stet_http_call_header(&c, STET_STR("Content-Type: a\x1b[2Jb\r\n"), 0);
+    assert_string_equal(c.content_type, "a");
+    stet_http_call_header(&c, STET_STR("Content-Type: text/plain; x=\xc3\xa4\r\n"), 0);
+    assert_string_equal(c.content_type, "text/plain; x=\xc3\xa4");
+}
+
 static void waits_are_read_or_refused(void **state) {
     (void)state;
     const int64_t date = 784111777000; /* Sun, 06 Nov 1994 08:49:37 GMT */
@@ -139,6 +151,7 @@ int main(void) {
         cmocka_unit_test(only_names_and_literals_of_loopback_are_loopback),
         cmocka_unit_test(methods_and_headers_carry_no_control_characters),
         cmocka_unit_test(header_lines_are_split_and_trimmed),
+        cmocka_unit_test(a_value_is_kept_up_to_its_first_control_character),
         cmocka_unit_test(waits_are_read_or_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -68,6 +68,8 @@ static const view_column warning_columns[] = {{"ITEM", "itemId", VIEW_TEXT},
                                               {"WARNING", "message", VIEW_TEXT},
                                               {.title = NULL}};
 
+enum { NAME_WIDTH_MAX = 72, CURSOR_WIDTH_MAX = 2000 };
+
 /* "queued 3, active 1": what is not zero. */
 static void put_counts(stet_str counts, stet_buf *b) {
     stet_mp_reader r = stet_mp_reader_of(counts);
@@ -82,7 +84,9 @@ static void put_counts(stet_str counts, stet_buf *b) {
         uint64_t count = stet_mp_read_uint(&v);
         if (count == 0)
             continue;
-        stet_buf_printf(b, "%s%.*s %" PRIu64, any ? ", " : "", STET_STR_ARG(name), count);
+        stet_buf_append_str(b, any ? STET_STR(", ") : STET_STR(""));
+        table_clean(b, name, NAME_WIDTH_MAX);
+        stet_buf_printf(b, " %" PRIu64, count);
         any = true;
     }
     stet_buf_printf(b, any ? "\n" : "none\n");
@@ -90,8 +94,11 @@ static void put_counts(stet_str counts, stet_buf *b) {
 
 static void put_more(stet_str body, stet_buf *b) {
     stet_str cursor = stet_mp_get_str(body, "cursor", (stet_str){NULL, 0});
-    if (cursor.size > 0)
-        stet_buf_printf(b, "more: --cursor %.*s\n", STET_STR_ARG(cursor));
+    if (cursor.size == 0)
+        return;
+    stet_buf_append_str(b, STET_STR("more: --cursor "));
+    table_clean(b, cursor, CURSOR_WIDTH_MAX);
+    stet_buf_append_byte(b, '\n');
 }
 
 static void show_queue(stet_str body, stet_buf *b) {
@@ -172,7 +179,10 @@ static void show_put(stet_str body, stet_buf *b) {
 static void show_cancel(stet_str body, stet_buf *b) {
     stet_str job = stet_mp_get_str(body, "jobId", (stet_str){NULL, 0});
     stet_str status = stet_mp_get_str(body, "status", STET_STR("cancelled"));
-    stet_buf_printf(b, "%.*s %.*s\n", STET_STR_ARG(job), STET_STR_ARG(status));
+    table_clean(b, job, NAME_WIDTH_MAX);
+    stet_buf_append_byte(b, ' ');
+    table_clean(b, status, NAME_WIDTH_MAX);
+    stet_buf_append_byte(b, '\n');
 }
 
 static void show_pause(stet_str body, stet_buf *b) {

@@ -39,9 +39,10 @@ void table_clean(stet_buf *b, stet_str text, size_t width_max) {
 static size_t add(table *self, stet_str text, size_t column) {
     size_t start = self->text.size;
     table_clean(&self->text, text, column + 1 == self->columns ? TABLE_LAST_WIDTH_MAX : TABLE_CELL_WIDTH_MAX);
-    size_t width = width_of(stet_str_from(self->text.data + start, self->text.size - start));
     stet_buf_append_byte(&self->text, '\0');
-    return width;
+    if (!stet_buf_ok(&self->text))
+        return 0; /* table_print says so */
+    return width_of(stet_str_from(self->text.data + start, self->text.size - 1 - start));
 }
 
 table table_of(const char *const *titles, size_t columns) {
