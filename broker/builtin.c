@@ -125,8 +125,7 @@ static stet_code answer(broker_core *self, stet_role role, const stet_envelope *
     default:
         return stet_error_set(e, STET_NOT_FOUND, "this broker does not answer %s", command->name);
     }
-    return stet_buf_ok(b) ? STET_OK
-                          : stet_error_set(e, STET_INTERNAL, "the answer found no memory; ask again");
+    return stet_buf_ok(b) ? STET_OK : stet_error_set(e, STET_BUSY, "the answer found no memory; ask again");
 }
 
 void broker_builtin(broker_core *self, const broker_peer *from, stet_role role, const stet_envelope *request,

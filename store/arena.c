@@ -35,6 +35,11 @@ static bool next_block(stet_arena *self, size_t size) {
     return true;
 }
 
+bool stet_arena_has_room(const stet_arena *self, size_t size) {
+    size_t capacity = size > BLOCK_BYTES ? size : BLOCK_BYTES;
+    return capacity <= self->bytes_max && self->allocated <= self->bytes_max - capacity;
+}
+
 void *stet_arena_take(stet_arena *self, size_t size) {
     if (size > self->bytes_max)
         return NULL;

@@ -24,6 +24,8 @@ typedef struct stet_arena_mark {
 stet_arena stet_arena_of(size_t bytes_max);
 /* Aligned to 8. NULL when out of memory or over bytes_max. */
 void *stet_arena_take(stet_arena *self, size_t size);
+/* Would so many bytes be under bytes_max? Then a take that failed has found no memory. */
+bool stet_arena_has_room(const stet_arena *self, size_t size);
 /* A copy of the bytes; never NULL data when it succeeds, {NULL, 0} when there is no memory. */
 stet_str stet_arena_copy(stet_arena *self, stet_str bytes);
 stet_arena_mark stet_arena_mark_of(const stet_arena *self);

@@ -61,9 +61,12 @@ static void write_row(stet_batch *self, stet_str key, stet_str value, bool absen
         return;
     size_t mark = stet_overlay_mark(building);
     store->changes++;
-    if (value.size > STET_VALUE_BYTES_MAX ||
-        !(absent ? stet_overlay_insert(building, key, value) : stet_overlay_put(building, key, value))) {
+    if (value.size > STET_VALUE_BYTES_MAX) {
         self->failed = true;
+    } else if (!(absent ? stet_overlay_insert(building, key, value)
+                        : stet_overlay_put(building, key, value))) {
+        self->failed = true;
+        self->starved = stet_overlay_has_room(building, key.size + value.size);
     } else if (building->bytes > STET_BATCH_BYTES_MAX) {
         stet_overlay_undo(building, mark);
         self->failed = true;
@@ -107,6 +110,10 @@ bool stet_batch_failed(const stet_batch *self) {
     return self->failed;
 }
 
+bool stet_batch_starved(const stet_batch *self) {
+    return self->starved;
+}
+
 size_t stet_batch_bytes(const stet_batch *self) {
     return self->store->building->bytes;
 }
@@ -129,7 +136,7 @@ void stet_batch_rollback(stet_batch *self, uint64_t mark) {
     stet_overlay_undo(building, (size_t)mark);
     memset(self->memo, 0, sizeof self->memo);
     self->store->changes++;
-    self->failed = false;
+    self->failed = self->starved = false;
 }
 
 void *stet_batch_memo(stet_batch *self) {

@@ -58,6 +58,11 @@ static uint8_t random_height(stet_overlay *self) {
     return height;
 }
 
+bool stet_overlay_has_room(const stet_overlay *self, size_t bytes) {
+    return stet_arena_has_room(&self->arena,
+                               sizeof(stet_row) + STET_OVERLAY_HEIGHT_MAX * sizeof(stet_row *) + bytes);
+}
+
 static stet_row *row_new(stet_overlay *self, uint8_t height, stet_str key, stet_str value) {
     size_t tower = (size_t)height * sizeof(stet_row *);
     stet_row *row = stet_arena_take(&self->arena, sizeof *row + tower + key.size + value.size);

@@ -66,6 +66,8 @@ bool stet_overlay_put(stet_overlay *self, stet_str key, stet_str value);
 /* The same for a row that is not there, neither here nor below. Deleted again, it leaves nothing to write. */
 NODISCARD
 bool stet_overlay_insert(stet_overlay *self, stet_str key, stet_str value);
+/* Would a row of so many bytes be inside the bounds? Then a put that failed has found no memory. */
+bool stet_overlay_has_room(const stet_overlay *self, size_t bytes);
 /* Takes the row itself out (not a tombstone); without undo only. */
 void stet_overlay_remove(stet_overlay *self, stet_str key);
 /* Number of changes so far: the mark to undo to. */

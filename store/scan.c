@@ -179,7 +179,7 @@ stet_scan *stet_batch_scan(stet_batch *self, stet_str prefix, stet_str from, boo
     stet_store *store = self->store;
     stet_scan *scan = malloc(sizeof *scan);
     if (!scan) {
-        self->failed = true;
+        self->failed = self->starved = true;
         return NULL;
     }
     scan->batch = self;
@@ -201,7 +201,7 @@ stet_scan *stet_batch_scan(stet_batch *self, stet_str prefix, stet_str from, boo
     scan->sources[ENGINE].iter = store->engine->ops->iter(store->engine, lower_of(scan), upper_of(scan));
     if (!scan->sources[ENGINE].iter) {
         free(scan);
-        self->failed = true;
+        self->failed = self->starved = true;
         return NULL;
     }
     self->scans_open++;

@@ -170,7 +170,7 @@ void stet_store_memory_crash(stet_store *self) {
         stet_overlay_clear(&self->overlays[i]);
     self->changes++;
     memset(self->batch.memo, 0, sizeof self->batch.memo);
-    self->batch.failed = false;
+    self->batch.failed = self->batch.starved = false;
     stet_batch_release_reads(&self->batch);
     self->failed = false;
     self->read_error.code = STET_OK;

@@ -145,6 +145,8 @@ void stet_batch_put(stet_batch *self, stet_str key, stet_str value);
 void stet_batch_insert(stet_batch *self, stet_str key, stet_str value);
 void stet_batch_delete(stet_batch *self, stet_str key);
 bool stet_batch_failed(const stet_batch *self);
+/* It failed, and there was no memory, whereas it would not have been too large. */
+bool stet_batch_starved(const stet_batch *self);
 size_t stet_batch_bytes(const stet_batch *self);   /* keys and values that would be written */
 uint32_t stet_batch_count(const stet_batch *self); /* rows that would be written */
 /* Undo to here: one message of the turn failed, the others stay. Marks nest. No scan may be open. */

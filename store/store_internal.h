@@ -19,7 +19,7 @@ struct stet_batch {
     stet_store *store;
     stet_arena reads;
     uint32_t scans_open;
-    bool failed;
+    bool failed, starved;
     _Alignas(max_align_t) uint8_t memo[STET_BATCH_MEMO_BYTES];
 };
 

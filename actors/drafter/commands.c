@@ -158,6 +158,7 @@ DRAFTER_HANDLER(retry) {
     if (in->has_job_id) {
         stet_buf_append(&list.ids, in->job_id.bytes, STET_ID_BYTES);
         list.count = 1;
+        rc = drafter_built(&list.ids, "the list of jobs", e);
     } else {
         rc = gather_all(turn, in, &list, &more, e);
     }

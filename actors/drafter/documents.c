@@ -215,7 +215,7 @@ DRAFTER_HANDLER(document_history) {
     stet_scan *scan =
         stet_batch_scan(stet_turn_batch(turn), stet_key_bytes(&prefix), stet_key_bytes(&from), false);
     if (!scan)
-        return stet_error_set(e, STET_INTERNAL, "no memory to read the history");
+        return stet_error_set(e, STET_BUSY, "no memory to read the history");
     size_t mark = stet_mp_open(reply);
     stet_mp_cstr(reply, "versions");
     size_t versions = stet_mp_open(reply);

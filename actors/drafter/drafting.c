@@ -136,8 +136,11 @@ static void build_request(stet_turn *turn, const stet_job *job, const drafter_co
     drafter_prompt_render(&state->prompt, &values, &system, &user);
     drafter_model_request(stet_turn_config(turn), state->schema, stet_buf_str(&system), stet_buf_str(&user),
                           ret);
-    if (!stet_buf_ok(&system) || !stet_buf_ok(&user) || !stet_buf_ok(&context->json))
-        ret->failed = true;
+    const stet_buf *const parts[] = {&system, &user, &context->json, &context->excerpts, &context->messages};
+    for (size_t i = 0; i < COUNT_OF(parts); i++) {
+        ret->failed |= i < 3 && !stet_buf_ok(parts[i]); /* the others are cut to what fits */
+        ret->starved |= stet_buf_starved(parts[i]);
+    }
 }
 
 stet_code drafter_run(stet_turn *turn, stet_job *job, stet_error *e) {
@@ -158,6 +161,8 @@ stet_code drafter_run(stet_turn *turn, stet_job *job, stet_error *e) {
     if (rc != STET_OK)
         return rc;
     build_request(turn, job, &context, head.version, markdown, &request);
+    if (stet_buf_starved(&request))
+        return stet_error_set(e, STET_BUSY, "there is no memory for the prompt now");
     if (!stet_buf_ok(&request))
         return stet_job_fail_finally(
             turn, job, "prompt_too_large",

@@ -84,7 +84,7 @@ stet_code drafter_template_parse(stet_str text, drafter_template *ret, stet_erro
     stet_buf_append_str(&made.text, text);
     if (!stet_buf_ok(&made.text)) {
         stet_buf_done(&made.text);
-        return stet_error_set(e, STET_INTERNAL, "no memory for the prompt template");
+        return stet_error_set(e, STET_BUSY, "no memory for the prompt template");
     }
     *ret = made;
     return STET_OK;

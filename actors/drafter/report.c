@@ -39,6 +39,9 @@ static stet_code send_event(stet_turn *turn, const stet_job *job, const report_e
     uint8_t room[512];
     CLEANUP(stet_buf_done) stet_buf extra = STET_BUF_ON(room, REPORT_BYTES_MAX);
     put_extra(&extra, job, event);
+    stet_code rc = drafter_built(&extra, "the event", e);
+    if (rc != STET_OK)
+        return rc;
     return stet_turn_event(turn,
                            &(stet_event){
                                .session_id = stet_mp_get_str(job->payload, "sessionId", nothing),

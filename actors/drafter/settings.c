@@ -83,5 +83,7 @@ stet_str drafter_cursor_text(uint64_t number, char text[DRAFTER_CURSOR_SIZE]) {
 stet_code drafter_built(const stet_buf *b, const char *what, stet_error *e) {
     if (stet_buf_ok(b))
         return STET_OK;
+    if (stet_buf_starved(b))
+        return stet_error_set(e, STET_BUSY, "there is no memory for %s now; send it again", what);
     return stet_error_set(e, STET_INTERNAL, "%s does not fit; report it", what);
 }

@@ -88,7 +88,8 @@ static stet_code read_sequence(stet_turn *turn, const stet_key *key, uint64_t *r
 }
 
 static void write_sequence(stet_turn *turn, const stet_key *key, uint64_t sequence) {
-    CLEANUP(stet_buf_done) stet_buf row = STET_BUF(16);
+    uint8_t bytes[16]; /* which is more than an integer needs */
+    stet_buf row = STET_BUF_ON(bytes, sizeof(bytes));
     stet_mp_uint(&row, sequence);
     stet_batch_put(stet_turn_batch(turn), stet_key_bytes(key), stet_buf_str(&row));
 }
@@ -366,7 +367,7 @@ DRAFTER_HANDLER(transcript_list) {
     stet_scan *scan = stet_batch_scan(stet_turn_batch(turn), stet_key_bytes(&prefix),
                                       in->has_cursor ? stet_key_bytes(&from) : (stet_str){NULL, 0}, false);
     if (!scan)
-        return stet_error_set(e, STET_INTERNAL, "no memory to list the transcripts");
+        return stet_error_set(e, STET_BUSY, "no memory to list the transcripts");
     size_t mark = stet_mp_open(reply);
     stet_mp_cstr(reply, "transcripts");
     size_t list = stet_mp_open(reply);

@@ -41,6 +41,8 @@ void *stet_turn_state(
  * and its handler runs again in the next turn. A handler that changes volatile memory asks this first, or it
  * does so twice. */
 bool stet_turn_overflowed(stet_turn *turn);
+/* It overflowed because there was no memory: the same may succeed later. */
+bool stet_turn_starved(stet_turn *turn);
 /* The request being handled; zero/empty outside of a request. */
 stet_id stet_turn_request_id(const stet_turn *turn);
 stet_role stet_turn_role(const stet_turn *turn);

@@ -68,6 +68,8 @@ static stet_code run(stet_admit *self, stet_turn *turn, const stet_command *comm
         return rc;
     if (self->reply.size == 0)
         stet_mp_map(&self->reply, 0);
+    if (stet_buf_starved(&self->reply))
+        return stet_error_set(e, STET_BUSY, "there is no memory for the answer now; send it again");
     if (!stet_buf_ok(&self->reply))
         return stet_error_set(e, STET_TOO_LARGE, "the answer is larger than %d bytes; ask for less",
                               STET_BODY_BYTES_MAX);

@@ -110,7 +110,9 @@ static void begin_commit(stet_core *self) {
         if (turn->effects->items[i].kind == EFFECTS_PUBLISH)
             (void)stet_effects_release(turn->effects, i, &self->edge);
     }
-    stet_code rc = stet_batch_commit(stet_turn_batch(turn), turn->wall_ms, &self->ticket, &error);
+    stet_code rc = turn->runs.lost && !PLANT(event_row_lost)
+                       ? stet_error_set(&error, STET_BUSY, "no memory for the events of a commit")
+                       : stet_batch_commit(stet_turn_batch(turn), turn->wall_ms, &self->ticket, &error);
     if (rc != STET_OK) {
         core_fatal(self, STET_EXIT_STORE, &error);
         return;

@@ -23,7 +23,7 @@ void stet_effects_done(stet_effects *self) {
 void stet_effects_clear(stet_effects *self) {
     self->count = 0;
     self->cancels = 0;
-    self->failed = false;
+    self->failed = self->starved = false;
     stet_buf_clear(&self->bytes);
 }
 
@@ -36,8 +36,8 @@ void stet_effects_cut(stet_effects *self, size_t count, size_t bytes) {
             self->cancels--;
     }
     stet_buf_truncate(&self->bytes, bytes);
-    self->bytes.failed = false;
-    self->failed = false;
+    self->bytes.failed = self->bytes.starved = false;
+    self->failed = self->starved = false;
 }
 
 effects_slice stet_effects_store(stet_effects *self, stet_str text) {
@@ -45,7 +45,7 @@ effects_slice stet_effects_store(stet_effects *self, stet_str text) {
     stet_buf_append(&self->bytes, text.data, text.size);
     stet_buf_append_byte(&self->bytes, 0);
     if (!stet_buf_ok(&self->bytes)) {
-        self->failed = true;
+        stet_effects_fail(self, stet_buf_starved(&self->bytes));
         return (effects_slice){0, 0};
     }
     return s;
@@ -69,7 +69,7 @@ static bool make_room(stet_effects *self, size_t wanted) {
 
 effects_item *stet_effects_add(stet_effects *self, effects_kind kind) {
     if (self->failed || !make_room(self, self->count + 1)) {
-        self->failed = true;
+        stet_effects_fail(self, !self->failed && self->count < EFFECTS_ITEMS_MAX);
         return NULL;
     }
     effects_item *item = &self->items[self->count++];
@@ -90,7 +90,7 @@ bool stet_effects_join(stet_effects *self, stet_effects *from) {
     size_t base = self->bytes.size;
     stet_buf_append(&self->bytes, from->bytes.data, from->bytes.size);
     if (!stet_buf_ok(&self->bytes)) {
-        self->bytes.failed = false;
+        self->bytes.failed = self->bytes.starved = false;
         return false;
     }
     for (size_t i = 0; i < from->count; i++) {
@@ -114,7 +114,7 @@ void stet_effects_answer(stet_effects *self, const stet_envelope *envelope, stet
     stet_envelope_encode(envelope, &self->bytes);
     a.size = self->bytes.size - a.offset;
     if (!stet_buf_ok(&self->bytes))
-        self->failed = true;
+        stet_effects_fail(self, stet_buf_starved(&self->bytes));
     effects_slice b = stet_effects_store(self, route);
     effects_slice c = stet_effects_store(self, body);
     effects_item *item = stet_effects_add(self, EFFECTS_ANSWER);

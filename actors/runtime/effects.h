@@ -48,6 +48,7 @@ typedef struct stet_effects {
     size_t cancels; /* items of kind CALL_CANCEL, so that the common case need not look for them */
     stet_buf bytes;
     bool failed;
+    bool starved; /* failed for want of memory */
 } stet_effects;
 
 void stet_effects_init(stet_effects *self);
@@ -57,6 +58,11 @@ void stet_effects_cut(stet_effects *self, size_t count, size_t bytes);
 /* Moves all of `from` behind the items of self. False (and nothing moved) when it would pass the bounds. */
 bool stet_effects_join(stet_effects *self, stet_effects *from);
 
+/* Undone only by a cut to a mark from before. */
+static inline void stet_effects_fail(stet_effects *self, bool starved) {
+    self->failed = true;
+    self->starved |= starved;
+}
 /* For building. `text` is stored with a NUL behind it. */
 effects_slice stet_effects_store(stet_effects *self, stet_str text);
 /* The new last item, zeroed; NULL when failed. */

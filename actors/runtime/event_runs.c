@@ -82,7 +82,7 @@ void stet_runs_add(stet_turn *turn, uint32_t run_index, const stet_event_head *h
     uint32_t item = (uint32_t)effects->count - 1;
     if (run_index == TURN_NO_RUN) {
         if (!make_room(self)) {
-            effects->failed = true;
+            stet_effects_fail(effects, /* starved= */ true);
             effects->items[item].run = TURN_NO_RUN; /* to be undone */
             return;
         }
@@ -159,12 +159,14 @@ static void write_run(stet_turn *turn, const turn_run *run) {
             stet_mp_str(row, text_of(effects, at));
         stet_key key = stet_events_key(session, number);
         stet_turn_row_put(turn, &key);
+        turn->runs.lost |= !stet_buf_ok(row);
         number += count;
         left -= count;
     }
     stet_event_head head = {.last = number - 1, .newest_ms = run->newest_ms, .swept = run->stored.swept};
     if (!PLANT(event_number_reused) || head.last % 8 != 0)
         stet_events_head_put(turn, session, &head);
+    turn->runs.lost |= !stet_buf_ok(&turn->row) || stet_batch_failed(stet_turn_batch(turn));
 }
 
 void stet_runs_flush(stet_turn *turn) {

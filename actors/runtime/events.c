@@ -198,7 +198,7 @@ static stet_code publish(stet_turn *turn, const stet_event *event, uint64_t numb
         return rc;
     }
     if (!stet_buf_ok(bytes))
-        effects->failed = true;
+        stet_effects_fail(effects, stet_buf_starved(bytes));
     effects_item *item = stet_effects_add(effects, EFFECTS_PUBLISH);
     if (item) {
         item->a = a;

@@ -17,6 +17,9 @@ static void answer(stet_core *self, stet_kind kind, const stet_envelope *to, ste
 static void answer_error(stet_core *self, const stet_envelope *to, stet_str route, const stet_error *e) {
     CLEANUP(stet_buf_done) stet_buf body = STET_BUF(8 << 10);
     stet_error_encode(e, &body);
+    if (!stet_buf_ok(&body))
+        stet_effects_fail(self->turn.effects,
+                          stet_buf_starved(&body)); /* an answer of nothing would be another one */
     answer(self, STET_KIND_ERROR, to, route, stet_buf_str(&body));
     if (e->code == STET_INTERNAL)
         stet_turn_log(
@@ -37,6 +40,14 @@ static void answer_ack(stet_core *self, const stet_envelope *to, stet_str route,
     stet_effects_answer(turn->effects, &envelope, route, (stet_str){NULL, 0});
 }
 
+/* What cannot be done although the turn was empty; before it is undone. */
+static stet_code too_much(stet_turn *turn, stet_error *e) {
+    if (stet_turn_starved(turn))
+        return stet_error_set(e, STET_BUSY, "there is no memory for this now; send it again");
+    return stet_error_set(e, STET_TOO_LARGE,
+                          "this needs more than one commit may hold; ask for less at once");
+}
+
 /* ---- requests ---- */
 
 static bool run_request(stet_core *self, const stet_envelope *envelope, const stet_route *route,
@@ -53,11 +64,10 @@ static bool run_request(stet_core *self, const stet_envelope *envelope, const st
     if (rc == STET_OK)
         answer(self, STET_KIND_REPLY, envelope, in->route, stet_buf_str(&self->admit.reply));
     if (stet_turn_overflowed(turn)) {
+        rc = too_much(turn, &error);
         stet_turn_undo(turn, mark);
         if (!alone)
             return false;
-        rc = stet_error_set(&error, STET_TOO_LARGE,
-                            "this needs more than one commit may hold; ask for less at once");
     }
     if (rc != STET_OK) {
         if (!PLANT(refused_kept))
@@ -103,10 +113,10 @@ static bool apply_send(stet_core *self, const stet_envelope *envelope, const cor
         FAULT(inbox_apply_after);
     }
     if (stet_turn_overflowed(turn)) {
+        rc = too_much(turn, &error);
         stet_turn_undo(turn, mark);
         if (!alone)
             return false;
-        rc = stet_error_set(&error, STET_TOO_LARGE, "this needs more than one commit may hold");
     }
     if (rc == STET_OK)
         return true;
@@ -292,10 +302,10 @@ static bool run_result(stet_core *self, const core_input *in) {
     }
     stet_code rc = hand_result(self, &job, in, &error);
     if (stet_turn_overflowed(turn)) {
+        rc = too_much(turn, &error);
         stet_turn_undo(turn, mark);
         if (!alone)
             return false;
-        rc = stet_error_set(&error, STET_TOO_LARGE, "this needs more than one commit may hold");
     }
     stet_turn_count(turn, "results", 1);
     if (rc != STET_OK) {

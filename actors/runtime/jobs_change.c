@@ -149,7 +149,7 @@ stet_code jobs_end_attempt(stet_turn *turn, jobs_record *record, const jobs_end 
     jobs_history_append(&history, record, now_ms, end->outcome, code,
                         jobs_cut(end->message, JOBS_MESSAGE_MAX));
     if (!stet_buf_ok(&history))
-        return stet_error_set(e, STET_INTERNAL, "no memory for the history of a job; give the actor more");
+        return stet_error_set(e, STET_BUSY, "no memory for the history of a job; give the actor more");
     job->attempts = stet_buf_str(&history);
     if (code[0] != '\0')
         set_error(job, code, end->message, now_ms);

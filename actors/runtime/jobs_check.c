@@ -64,7 +64,7 @@ stet_code stet_jobs_sweep(stet_turn *turn, const stet_service *service, stet_buf
             stet_batch_scan(stet_turn_batch(turn), stet_key_bytes(&prefix), stet_buf_str(cursor),
                             /* reverse= */ false);
         if (scan == NULL)
-            return stet_error_set(e, STET_INTERNAL, "no memory to sweep finished jobs; give the actor more");
+            return stet_error_set(e, STET_BUSY, "no memory to sweep finished jobs; give the actor more");
         stet_str key, value;
         while (stet_scan_next(scan, &key, &value)) {
             if (looked++ == rows_max || count == SWEEP_REMOVES_MAX) { /* the next call begins with this row */

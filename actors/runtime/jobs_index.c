@@ -365,7 +365,7 @@ stet_code jobs_ready_rows(stet_batch *batch, const stet_job_queue *queue, const 
     stet_scan *scan =
         stet_batch_scan(batch, stet_key_bytes(&prefix), stet_key_bytes(&from), /* reverse= */ false);
     if (scan == NULL)
-        return stet_error_set(e, STET_INTERNAL, "no memory to look at queue %s; give the actor more",
+        return stet_error_set(e, STET_BUSY, "no memory to look at queue %s; give the actor more",
                               queue->name);
     uint32_t count = 0;
     stet_str key, value;
@@ -391,7 +391,7 @@ stet_code jobs_waiting_first(stet_batch *batch, const stet_job_queue *queue, ste
     stet_scan *scan =
         stet_batch_scan(batch, stet_key_bytes(&prefix), stet_key_bytes(&from), /* reverse= */ false);
     if (scan == NULL)
-        return stet_error_set(e, STET_INTERNAL, "no memory to look at queue %s; give the actor more",
+        return stet_error_set(e, STET_BUSY, "no memory to look at queue %s; give the actor more",
                               queue->name);
     stet_str key, value;
     if (!stet_scan_next(scan, &key, &value)) {

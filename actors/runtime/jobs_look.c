@@ -117,7 +117,7 @@ stet_code stet_job_list(stet_turn *turn, const stet_job_queue *queue, const stet
                                       filter->before_order != 0 ? stet_key_bytes(&from) : (stet_str){NULL, 0},
                                       /* reverse= */ true);
     if (scan == NULL)
-        return stet_error_set(e, STET_INTERNAL, "no memory to list the jobs of queue %s; give the actor more",
+        return stet_error_set(e, STET_BUSY, "no memory to list the jobs of queue %s; give the actor more",
                               queue->name);
     return list_scan(&l, scan, visit, context, ret_next, e);
 }

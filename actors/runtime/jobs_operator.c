@@ -91,7 +91,7 @@ static stet_code gather(drain *d, uint8_t table, bool forced_possible, stet_id *
     stet_scan *scan = stet_batch_scan(stet_turn_batch(d->turn), stet_key_bytes(&prefix), (stet_str){NULL, 0},
                                       /* reverse= */ false);
     if (scan == NULL)
-        return stet_error_set(e, STET_INTERNAL, "no memory to look at queue %s; give the actor more",
+        return stet_error_set(e, STET_BUSY, "no memory to look at queue %s; give the actor more",
                               d->queue->name);
     uint32_t count = 0;
     stet_str key, value;

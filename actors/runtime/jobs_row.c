@@ -121,7 +121,7 @@ stet_code jobs_record_put(stet_batch *batch, jobs_record *record, unsigned chang
     CLEANUP(stet_buf_done) stet_buf b = STET_BUF_ON(room, STET_VALUE_BYTES_MAX);
     encode(&b, record);
     if (!stet_buf_ok(&b))
-        return stet_error_set(e, STET_INTERNAL, "no memory to write a job; give the actor more");
+        return stet_error_set(e, STET_BUSY, "no memory to write a job; give the actor more");
     stet_key key = jobs_row_key(job->queue, job->id);
     stet_batch_put(batch, stet_key_bytes(&key), stet_buf_str(&b));
     return STET_OK;

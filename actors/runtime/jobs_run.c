@@ -87,7 +87,7 @@ static stet_code page_of(stet_batch *batch, const stet_key *prefix, const stet_k
                                       from != NULL ? stet_key_bytes(from) : (stet_str){NULL, 0},
                                       /* reverse= */ false);
     if (scan == NULL)
-        return stet_error_set(e, STET_INTERNAL, "no memory to look at the jobs; give the actor more");
+        return stet_error_set(e, STET_BUSY, "no memory to look at the jobs; give the actor more");
     uint32_t count = 0;
     uint64_t first = UINT64_MAX;
     stet_str key, value;

@@ -342,6 +342,10 @@ static stet_code send_next(stet_channel *channel, stet_turn *turn, const stet_co
     CLEANUP(stet_buf_done)
     stet_buf frame = STET_BUF(STET_ENVELOPE_BYTES_MAX);
     stet_envelope_encode(&envelope, &frame);
+    if (stet_buf_starved(&frame)) { /* as if it could not be queued */
+        sent_one(channel, turn->boot_ms, /* queued= */ false);
+        return STET_OK;
+    }
     ASSERT(stet_buf_ok(&frame));
     FAULT(outbox_resend);
     if (PLANT(outbox_deleted_early))

@@ -41,6 +41,8 @@ void stet_sweep_clock_write(stet_turn *turn, stet_sweep *sweep) {
     stet_mp_int(row, sweep->offset_ms);
     stet_mp_bool(row, sweep->went_forward);
     stet_mp_int(row, sweep->forward_boot_ms);
+    if (!stet_buf_ok(row))
+        return; /* no memory: with the next commit */
     stet_turn_row_put(turn, &key);
     sweep->clock_moved = false;
     stet_turn_log(turn, STET_INFO, "clock.moved", "the clock was set, or the machine started anew",

@@ -1,4 +1,5 @@
 #include "actors/runtime/records.h"
+#include "proto/base/plant.h"
 
 #include <stdlib.h>
 
@@ -64,8 +65,14 @@ size_t stet_turn_bytes(stet_turn *turn) {
 }
 
 bool stet_turn_overflowed(stet_turn *turn) {
+    if (PLANT(overflow_ignored))
+        return false;
     return turn->effects->failed || stet_batch_failed(stet_turn_batch(turn)) ||
            stet_turn_bytes(turn) > STET_BATCH_BYTES_MAX;
+}
+
+bool stet_turn_starved(stet_turn *turn) {
+    return turn->effects->starved || stet_batch_starved(stet_turn_batch(turn));
 }
 
 /* ---- calls, work, log, counters ---- */
@@ -147,7 +154,7 @@ stet_buf *stet_turn_row_new(stet_turn *turn, uint32_t items) {
 void stet_turn_row_put(stet_turn *turn, const stet_key *key) {
     /* A row too large for the buffer counts like one too large for the batch. */
     if (!stet_buf_ok(&turn->row))
-        turn->effects->failed = true;
+        stet_effects_fail(turn->effects, stet_buf_starved(&turn->row));
     else
         stet_batch_put(stet_turn_batch(turn), stet_key_bytes(key), stet_buf_str(&turn->row));
 }

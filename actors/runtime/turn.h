@@ -44,6 +44,7 @@ typedef struct turn_runs {
     uint32_t events; /* of all runs */
     size_t bytes;    /* that their rows will have, at most */
     uint32_t buckets[TURN_RUN_BUCKETS];
+    bool lost; /* a row of them found no memory: what was built must not be committed */
 } turn_runs;
 
 struct stet_turn {

@@ -24,7 +24,7 @@ static bool reserve(stet_buf *self, size_t more) {
         capacity = self->size_max;
     uint8_t *data = realloc(self->borrowed ? NULL : self->data, capacity);
     if (data == NULL) {
-        self->failed = true;
+        self->failed = self->starved = true;
         return false;
     }
     if (self->borrowed && self->size > 0)
@@ -74,7 +74,7 @@ void stet_buf_printf(stet_buf *self, const char *format, ...) {
         /* vsnprintf ends with a NUL, which is not ours to keep: it needs a byte of its own for a moment. */
         char *large = malloc((size_t)length + 1);
         if (large == NULL) {
-            self->failed = true;
+            self->failed = self->starved = true;
         } else {
             (void)vsnprintf(large, (size_t)length + 1, format, again);
             stet_buf_append(self, large, (size_t)length);
@@ -100,7 +100,7 @@ void stet_buf_truncate(stet_buf *self, size_t size) {
 
 void stet_buf_clear(stet_buf *self) {
     self->size = 0;
-    self->failed = false;
+    self->failed = self->starved = false;
 }
 
 void stet_buf_done(stet_buf *self) {
@@ -110,5 +110,5 @@ void stet_buf_done(stet_buf *self) {
     self->data = NULL;
     self->size = 0;
     self->capacity = 0;
-    self->failed = false;
+    self->failed = self->starved = false;
 }

@@ -15,6 +15,7 @@ typedef struct stet_buf {
     size_t size_max;
     bool failed;
     bool borrowed; /* data is the room of STET_BUF_ON */
+    bool starved;  /* it failed for want of memory, not of room under size_max */
 } stet_buf;
 
 #define STET_BUF(bytes_max)                                                                                  \
@@ -62,6 +63,9 @@ void stet_buf_done(stet_buf *self);
 
 static inline bool stet_buf_ok(const stet_buf *self) {
     return !self->failed;
+}
+static inline bool stet_buf_starved(const stet_buf *self) {
+    return self->starved;
 }
 static inline stet_str stet_buf_str(const stet_buf *self) {
     return (stet_str){(const char *)self->data, self->size};

@@ -142,6 +142,7 @@ typedef struct facets {
     bool seen;
     uint64_t count[FACETS_COUNT];
     bool known[FACETS_COUNT];
+    const history_record *last[FACETS_COUNT]; /* to be shown */
 } facets;
 
 static facets facets_of(const checker *self, size_t from, size_t to) {
@@ -152,6 +153,7 @@ static facets facets_of(const checker *self, size_t from, size_t to) {
             continue;
         found.seen = true;
         found.known[r->code] = true;
+        found.last[r->code] = r;
         found.count[r->code] += r->number;
     }
     return found;
@@ -180,7 +182,7 @@ static void check_facets(checker *self, size_t from, size_t to) {
         if (found.count[i] > 0 && refused && !ok && !other)
             bad(self, "I7", head, "a request that was refused has been applied");
         if (found.count[i] != found.count[FACET_STATE] && found.known[FACET_STATE])
-            bad(self, "I9", head, "of one message a part is there and another is not");
+            bad(self, "I9", found.last[i], "of one message a part is there and another is not");
     }
 }
 

@@ -270,8 +270,26 @@ static void strike_clock(sim *s, sim_fault fault) {
     }
 }
 
+/* Counted when an allocation fails, see node_*.c. */
+static void starve(sim *s, sim_fault fault) {
+    const memory_fault memory = {.after = (uint64_t)world_skewed(&s->world, 0, 1000),
+                                 .rounds = 1 + (uint32_t)world_below(&s->world, 4),
+                                 .for_ever = world_chance(&s->world, 300)};
+    if (fault == FAULT_actor_memory)
+        any_actor(s)->memory = memory;
+    else if (fault == FAULT_broker_memory)
+        s->broker.memory = memory;
+    else
+        s->clients[world_below(&s->world, s->mix.clients)].memory = memory;
+}
+
 static void strike(sim *s, sim_fault fault) {
     switch (fault) {
+    case FAULT_actor_memory:
+    case FAULT_broker_memory:
+    case FAULT_client_memory:
+        starve(s, fault);
+        return;
     case FAULT_broker_kill:
         broker_node_kill(s);
         break;
@@ -346,12 +364,16 @@ void faults_end(sim *s) {
     s->world.wall_offset_ms =
         s->wall_offset_ms; /* the clock is right again, or timers would be due next year */
     s->broker.paused_until_ms = 0;
+    s->broker.memory.rounds = 0;
+    for (uint32_t i = 0; i < s->mix.clients; i++)
+        s->clients[i].memory.rounds = 0;
     if (!s->broker.core)
         broker_node_start(s);
     for (int i = 0; i < SIM_ACTORS; i++) {
         sim_actor *actor = s->actors[i];
         actor->paused_until_ms = 0;
         actor->doom = DOOM_NONE;
+        actor->memory.rounds = 0;
         owners_give_back(actor);
         actor_node_room_again(actor, actor->disk_fulls);
         if (actor->core)

@@ -6,7 +6,8 @@
 static broker_frame frame_new(void *context, const void *data, size_t size) {
     (void)context;
     uint8_t *bytes = malloc(size);
-    ASSERT(bytes != NULL);
+    if (!bytes)
+        return (broker_frame){.handle = NULL};
     memcpy(bytes, data, size);
     return (broker_frame){.data = bytes, .size = size, .handle = bytes};
 }
@@ -17,6 +18,7 @@ static void frame_free(void *context, broker_frame frame) {
 }
 
 static bool send_to(sim *s, net_socket socket, const broker_peer *to, broker_frame *frames, uint32_t count) {
+    CLEANUP(memory_let_go) int held = memory_hold();
     stet_str bytes[NET_FRAMES_MAX];
     net_link *link = net_find(&s->net, socket, to);
     for (uint32_t i = 0; i < count; i++)
@@ -29,6 +31,7 @@ static bool send_to(sim *s, net_socket socket, const broker_peer *to, broker_fra
 
 /* What the broker passes on for an actor, and to whom it says that it is the owner. */
 static void look_at(sim *s, net_socket socket, broker_frame frame) {
+    CLEANUP(memory_let_go) int held = memory_hold();
     stet_envelope envelope;
     if (!s->broker.speaker || s->slots_count == SIM_ACTORS ||
         stet_envelope_decode(stet_str_from(frame.data, frame.size), &envelope, NULL) != STET_OK)
@@ -51,6 +54,7 @@ static bool send_back(void *context, const broker_peer *to, broker_frame envelop
 }
 
 static void publish(void *context, stet_str topic, stet_str payload) {
+    CLEANUP(memory_let_go) int held = memory_hold();
     sim *s = context;
     for (size_t i = 0; i < s->net.links_count; i++) {
         net_link *link = s->net.links[i];
@@ -66,6 +70,7 @@ static void publish(void *context, stet_str topic, stet_str payload) {
 
 static void say(void *context, stet_level level, const char *event, const char *message,
                 const stet_log_field *fields) {
+    CLEANUP(memory_let_go) int held = memory_hold();
     sim *s = context;
     (void)fields;
     world_tell(&s->world, "broker", event, (uint64_t)level, 0, (stet_str){NULL, 0});
@@ -117,14 +122,18 @@ int64_t broker_node_deliver(void *node, net_link *link, net_packet *packet) {
         return 0;
     if (now_ms < self->paused_until_ms)
         return self->paused_until_ms;
+    bool events = link->socket == NET_EVENTS_IN || link->socket == NET_EVENTS;
+    broker_frame frames[NET_FRAMES_MAX] = {{.data = NULL}};
+    for (uint32_t i = 0; i < packet->count && !events; i++)
+        frames[i] = frame_of(f[i]);
+    memory_on(&self->memory);
     switch (link->socket) {
     case NET_FRONT:
-        broker_core_front(self->core, &packet->peer, STET_ROLE_CONTROL, frame_of(f[0]), frame_of(f[1]),
-                          now_ms);
+        broker_core_front(self->core, &packet->peer, STET_ROLE_CONTROL, frames[0], frames[1], now_ms);
         break;
     case NET_BACK:
         self->speaker = link->node;
-        broker_core_back(self->core, &packet->peer, frame_of(f[0]), frame_of(f[1]), frame_of(f[2]), now_ms);
+        broker_core_back(self->core, &packet->peer, frames[0], frames[1], frames[2], now_ms);
         self->speaker = NULL;
         break;
     case NET_EVENTS_IN:
@@ -135,6 +144,8 @@ int64_t broker_node_deliver(void *node, net_link *link, net_packet *packet) {
         broker_core_subscribed(self->core, f[0], now_ms);
         break;
     }
+    if (memory_off())
+        fault_count(self->sim, FAULT_broker_memory);
     plan(self);
     return 0;
 }

@@ -10,6 +10,7 @@ enum { PAGE_EVENTS = 20, PAGE_TIMEOUT_MS = 5000, EVENT_MAX = 64 << 10 };
 /* ---- requests ---- */
 
 static bool edge_send(void *context, stet_str envelope, stet_str body) {
+    CLEANUP(memory_let_go) int held = memory_hold();
     sim_client *self = context;
     return net_to_broker(&self->front, (stet_str[]){envelope, body}, 2);
 }
@@ -55,7 +56,10 @@ bool client_node_ask(sim_client *self, sim_op *op, uint32_t timeout_ms, client_d
                               .timeout_ms = timeout_ms,
                               .done = done,
                               .context = context};
+    memory_on(&self->memory);
     bool asked = client_core_send(self->core, &request, self->sim->world.boot_ms, &error) == STET_OK;
+    if (memory_off())
+        fault_count(self->sim, FAULT_client_memory);
     client_node_plan(self);
     return asked;
 }

@@ -25,7 +25,8 @@ static uint64_t read_number(stet_turn *turn, const stet_key *key, uint64_t fallb
 }
 
 static void write_number(stet_turn *turn, const stet_key *key, uint64_t number) {
-    CLEANUP(stet_buf_done) stet_buf value = STET_BUF(16);
+    uint8_t bytes[16];
+    stet_buf value = STET_BUF_ON(bytes, sizeof(bytes));
     stet_mp_uint(&value, number);
     stet_batch_put(stet_turn_batch(turn), stet_key_bytes(key), stet_buf_str(&value));
 }
@@ -77,6 +78,8 @@ static stet_code tell(stet_turn *turn, stet_str session, const char *id, stet_er
     CLEANUP(stet_buf_done) stet_buf extra = STET_BUF(128);
     stet_mp_map(&extra, 1);
     stet_mp_put_cstr(&extra, "messageId", id);
+    if (!stet_buf_ok(&extra))
+        return stet_error_set(e, STET_BUSY, "no memory for an event");
     stet_event event = {
         .session_id = session, .kind = "count", .status = "counted", .extra = stet_buf_str(&extra)};
     return stet_turn_event(turn, &event, e);
@@ -90,6 +93,8 @@ static stet_code pass_on(stet_turn *turn, const char *id, stet_error *e) {
     stet_mp_put_cstr(&body, "severity", "warning");
     stet_mp_put_cstr(&body, "message", "counted");
     stet_mp_put_time(&body, "at", stet_turn_wall_ms(turn));
+    if (!stet_buf_ok(&body))
+        return stet_error_set(e, STET_BUSY, "no memory for a message");
     return stet_turn_send(turn, "alerts.raise", stet_buf_str(&body), e);
 }
 

@@ -14,6 +14,7 @@
 #include "proto/client/core.h"
 #include "proto/client/merge.h"
 #include "tests/sim/history.h"
+#include "tests/sim/memory.h"
 #include "tests/sim/net.h"
 
 enum {
@@ -55,6 +56,9 @@ typedef enum sim_profile { SIM_SAFETY, SIM_LIVENESS } sim_profile;
     X(disk_full)                                                                                             \
     X(rolled_back)                                                                                           \
     X(taken_over)                                                                                            \
+    X(actor_memory)                                                                                          \
+    X(broker_memory)                                                                                         \
+    X(client_memory)                                                                                         \
     X(client_kill)                                                                                           \
     X(reader_kill)                                                                                           \
     X(connection_break)                                                                                      \
@@ -101,6 +105,7 @@ typedef struct sim_broker {
     int64_t paused_until_ms;
     int64_t wake_ms;          /* of the wake that is planned */
     const sim_actor *speaker; /* whose message it handles */
+    memory_fault memory;
 } sim_broker;
 
 void broker_node_init(sim *s);
@@ -153,9 +158,11 @@ struct sim_actor {
     bool dying;          /* nothing leaves any more, the round ends in death */
     bool failing;        /* a store error was made: ending with an error is right */
     uint64_t disk_fulls; /* the last one ends */
-    bool replaced;       /* another owner has its place */
-    stet_store *kept;    /* an older copy */
-    stet_store *truth;   /* while the older copy is in its place */
+    memory_fault memory;
+    bool starved;      /* memory has run out in this life: ending with an error is right */
+    bool replaced;     /* another owner has its place */
+    stet_store *kept;  /* an older copy */
+    stet_store *truth; /* while the older copy is in its place */
     uint64_t starts, deaths;
 };
 
@@ -247,6 +254,7 @@ typedef struct sim_client {
     uint64_t life;
     net_link front;
     uint32_t first_connection; /* of this life */
+    memory_fault memory;
     int64_t wake_ms;
     sim_lane lanes[SIM_LANES_MAX];
 } sim_client;
