@@ -191,7 +191,7 @@ static stet_code publish(stet_turn *turn, const stet_event *event, uint64_t numb
     stet_buf_append_str(bytes, payload);
     stet_code rc = event_text(turn, event, number, bytes, e);
     b.size = bytes->size - b.offset;
-    if (rc == STET_OK && b.size - payload.size > EVENT_TEXT_BYTES_MAX)
+    if (rc == STET_OK && stet_buf_ok(bytes) && b.size - payload.size > EVENT_TEXT_BYTES_MAX)
         rc = stet_error_set(e, STET_TOO_LARGE, "an event may have %d bytes at most", EVENT_TEXT_BYTES_MAX);
     if (rc != STET_OK) {
         stet_buf_truncate(bytes, begin);

@@ -11,7 +11,8 @@
  * markdown says what else to do ---- */
 
 static void put_row(stet_turn *turn, const stet_key *key, uint64_t number) {
-    CLEANUP(stet_buf_done) stet_buf value = STET_BUF(64);
+    uint8_t room[16];
+    stet_buf value = STET_BUF_ON(room, sizeof(room));
     stet_mp_uint(&value, number);
     stet_batch_put(stet_turn_batch(turn), stet_key_bytes(key), stet_buf_str(&value));
 }
@@ -43,6 +44,8 @@ static stet_code send_alert(stet_turn *turn, stet_error *e) {
     stet_mp_put_cstr(&body, "severity", "warning");
     stet_mp_put_cstr(&body, "message", "hello");
     stet_mp_put_time(&body, "at", stet_turn_wall_ms(turn));
+    if (!stet_buf_ok(&body))
+        return stet_error_set(e, STET_BUSY, "no memory for a message");
     return stet_turn_send(turn, "alerts.raise", stet_buf_str(&body), e);
 }
 

@@ -1,0 +1,108 @@
+/* A turn for which an allocation fails: each of them once, alone and with all that follow. */
+#include "tests/unit/runtime_rig.h"
+
+#include "tests/sim/memory.h"
+
+typedef struct starving {
+    const char *markdown; /* what the rig's service does, see runtime_rig.c */
+    bool sent;            /* by another actor */
+    bool for_ever;
+} starving;
+
+static stet_envelope envelope_of(const starving *how) {
+    stet_envelope envelope = {
+        .kind = STET_KIND_REQUEST, .id = rig_id(1), .command = STET_STR("drafter.document.put")};
+    if (how->sent) {
+        envelope.kind = STET_KIND_SEND;
+        envelope.service = STET_STR("probe");
+        envelope.epoch = 1;
+        envelope.sequence = 1;
+    }
+    return envelope;
+}
+
+/* One message and its commit; true when an allocation has failed. */
+static bool hand_in(rig *self, const starving *how, memory_fault *fault) {
+    CLEANUP(stet_buf_done) stet_buf frame = STET_BUF(1024), route = STET_BUF(256), body = STET_BUF(1024);
+    stet_envelope envelope = envelope_of(how);
+    stet_envelope_encode(&envelope, &frame);
+    stet_route_encode(&(stet_route){.ticket = 9, .role = STET_STR("control"), .remaining_ms = 1000}, &route);
+    stet_mp_map(&body, 3);
+    stet_mp_put_cstr(&body, "projectId", "p1");
+    stet_mp_put_uint(&body, "baseVersion", 0);
+    stet_mp_put_cstr(&body, "markdown", how->markdown);
+    memory_on(fault);
+    stet_core_message(self->core, stet_buf_str(&frame), stet_buf_str(&route), stet_buf_str(&body));
+    stet_core_commit(self->core);
+    bool struck = memory_off();
+    if (!stet_core_fatal(self->core, NULL))
+        rig_complete(self);
+    if (stet_core_fatal(self->core, NULL))
+        rig_crash(self);
+    return struck;
+}
+
+/* An error says that the same may be asked again, never that it was too large. */
+static void look_at_answer(const rig *self) {
+    for (size_t i = 0; i < self->sent_count; i++) {
+        stet_error error;
+        if (rig_envelope(self, i).kind != STET_KIND_ERROR)
+            continue;
+        stet_error_decode(rig_body(self, i), &error);
+        if (!stet_code_may_resend(error.code))
+            fail_msg("%s: %s", stet_code_name(error.code), error.message);
+    }
+}
+
+/* Once, whole, and with an answer. */
+static void look_at_end(rig *self, const starving *how) {
+    CLEANUP(stet_buf_done) stet_buf problems = STET_BUF(64 << 10);
+    size_t n = how->sent ? rig_find_kind(self, STET_KIND_ACK, 0) : rig_answer(self, 1);
+    assert_true(n != SIZE_MAX);
+    if (how->sent)
+        assert_int_equal(rig_envelope(self, n).sequence, 1);
+    else
+        assert_int_equal(rig_envelope(self, n).kind, STET_KIND_REPLY);
+    if (rig_check(self, &problems) > 0)
+        fail_msg("%.*s", STET_STR_ARG(stet_buf_str(&problems)));
+    rig_forget(self);
+    rig_request(self, 2, "drafter.document.get", "{\"projectId\":\"p1\"}");
+    rig_round(self);
+    n = rig_answer(self, 2);
+    assert_true(n != SIZE_MAX);
+    assert_int_equal(stet_mp_get_uint(rig_body(self, n), "version", 0), 1);
+}
+
+static void each_allocation_fails(const starving *how) {
+    bool struck = true;
+    uint64_t n = 0;
+    for (; struck; n++) {
+        rig *self = rig_new();
+        memory_fault fault = {.after = n, .rounds = 1, .for_ever = how->for_ever}, none = {.rounds = 0};
+        struck = hand_in(self, how, &fault);
+        look_at_answer(self);
+        rig_forget(self);
+        assert_false(hand_in(self, how, &none));
+        look_at_end(self, how);
+        rig_free(self);
+    }
+    if (n < 3)
+        fail_msg("%s needs only %u allocations: this shows nothing", how->markdown, (unsigned)n);
+}
+
+static void a_message_without_memory_is_whole_or_not_there_and_may_be_sent_again(void **state) {
+    static const char *const things[] = {"nothing", "event", "send", "timer", "call"};
+    (void)state;
+    for (size_t i = 0; i < COUNT_OF(things); i++) {
+        for (int variant = 0; variant < 4; variant++)
+            each_allocation_fails(
+                &(starving){.markdown = things[i], .sent = variant & 1, .for_ever = variant & 2});
+    }
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_message_without_memory_is_whole_or_not_there_and_may_be_sent_again),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
