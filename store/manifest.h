@@ -5,6 +5,11 @@
  * the witness keeps which manifest there was, how long it was and the hash of that many bytes. It only ever grows, until another
  * with a higher number takes its place.
  *
+ * What lies behind the witnessed bytes may have been on its way to the disk when the machine stopped. RocksDB forgives a record that
+ * ends too early there, but not one of which only the beginning has arrived (a file's size can be durable before its bytes). Such a
+ * one is cut, in a copy. Was it synced after all and damaged later, then what it made superfluous is gone: RocksDB
+ * misses the tables, or the logs that the records before name (track_and_verify_wals_in_manifest), and refuses.
+ *
  * Thread: any; no state. */
 #ifndef STET_MANIFEST_H
 #define STET_MANIFEST_H
@@ -25,5 +30,9 @@ stet_code stet_manifest_read(const char *directory, uint64_t bytes_max, stet_man
  * synced before. Beside a database that is open: a manifest that is replaced meanwhile leaves *known as it was. */
 NODISCARD
 stet_code stet_manifest_sync(const char *directory, stet_manifest *known, stet_error *e);
+/* Cuts the records of the manifest in db behind the first `known->bytes` that are not whole; false when there are none, or when it
+ * is another manifest. */
+NODISCARD
+stet_code stet_manifest_cut(const char *db, const stet_manifest *known, bool *ret_cut, stet_error *e);
 
 #endif

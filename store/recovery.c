@@ -108,7 +108,7 @@ static stet_code swap_in(const recovery *self, stet_error *e) {
     return rc;
 }
 
-/* Strict recovery has called the log corrupt. The innocent reason is a last record that was being written
+/* Strict recovery has called the log or the manifest corrupt. The innocent reason is a last record that was being written
  * when the machine stopped; only a copy may be opened in the mode that drops it, and only the witness can
  * tell. */
 static stet_code recover(const recovery *self, stet_head *ret_head, stet_error *e) {
@@ -124,14 +124,16 @@ static stet_code recover(const recovery *self, stet_head *ret_head, stet_error *
         return rc;
     FAULT(recovery_copied);
     stet_rocks *rocks = NULL;
-    bool corrupt;
-    rc =
-        open_at(self, self->copy, STET_LOG_POINT_IN_TIME, /* create= */ false, &rocks, ret_head, &corrupt, e);
+    bool corrupt = false, cut;
+    rc = stet_manifest_cut(self->copy, &self->witness.manifest, &cut, e);
+    if (rc == STET_OK)
+        rc = open_at(self, self->copy, STET_LOG_POINT_IN_TIME, /* create= */ false, &rocks, ret_head,
+                     &corrupt, e);
     rocks = stet_rocks_close(rocks);
     if (rc == STET_OK) {
         FAULT(recovery_opened);
         stet_log(STET_WARN, "store.tail.torn",
-                 "the last record of the log was torn; everything acknowledged is there",
+                 "the last record of the log or of the manifest was torn; everything acknowledged is there",
                  STET_LOG_C("path", self->options->directory),
                  STET_LOG_I("number", (int64_t)ret_head->record.number),
                  STET_LOG_I("witnessed", (int64_t)self->witness.number));

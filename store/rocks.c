@@ -13,7 +13,8 @@ enum {
      */
     LEVEL0_FILES = 8,
     READAHEAD_BYTES = 256 << 10, /* of a compaction: else each block is a system call */
-    SYNC_BYTES = 1 << 20,        /* tables go to the disk little by little, not in one burst beside a commit's sync */
+    SYNC_BYTES =
+        1 << 20, /* tables go to the disk little by little, not in one burst beside a commit's sync */
     LEVELS = 7,
     LEVELS_PLAIN = 3, /* not compressed: what a queue's rows live and die in */
     INFO_LOG_BYTES_MAX = 1 << 20,
@@ -135,7 +136,8 @@ static void set_options(stet_rocks *self, const stet_rocks_options *from) {
 }
 
 /* No setter in C reaches these. A background error is final: RocksDB healing itself would leave a hole where
- * the failed write was. Opening should not need 4 MiB for a manifest of a few hundred bytes. And most reads
+ * the failed write was. Opening should not need 4 MiB for a manifest of a few hundred bytes. A log that is still
+ * needed when there are newer ones and that was cut or removed would be missed by nobody, so the manifest knows each. And most reads
  * ask for what is not there (a new request's duplicate, a new key's counts): a filter over the write buffer
  * answers them without walking its skip list. */
 static stet_code set_more_options(stet_rocks *self, stet_error *e) {
@@ -143,6 +145,7 @@ static stet_code set_more_options(stet_rocks *self, stet_error *e) {
     char *error = NULL;
     rocksdb_get_options_from_string(self->options,
                                     "max_bgerror_resume_count=0;manifest_preallocation_size=65536;"
+                                    "track_and_verify_wals_in_manifest=true;"
                                     "memtable_whole_key_filtering=true;memtable_prefix_bloom_size_ratio=0.02",
                                     more, &error);
     rocksdb_options_destroy(self->options);

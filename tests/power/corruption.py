@@ -3,6 +3,7 @@ either is refused (exit 77, the message says what), or the damage is found by th
 that was acknowledged is there. Never a silent loss, a hang, or a refusal of a store that is whole.
 
 The rows are known outside of the store, and so is that its witness is up to date. Every case reads all of them.
+An older log is one that is still needed when there are newer ones, because its rows are not in a table yet.
 
 Usage: corruption.py [--seed N] [--count CASES] [--seconds N]
 Prints one JSON line. Exit 0: no violation.
@@ -23,11 +24,12 @@ sys.path[:0] = [os.path.join(HERE, "..", "lab"), HERE]
 import msgpack  # noqa: E402
 import zmq  # noqa: E402
 from parts import Parts  # noqa: E402
-from power import CONFIG, Load  # noqa: E402
+from power import CONFIG, SHIM, Load  # noqa: E402
 
-KINDS = {"log": "db/*.log", "table": "db/*.sst", "manifest": "db/MANIFEST-*", "current": "db/CURRENT", "witness": "witness"}
-DAMAGES = ("flip", "zero", "cut")
-ROWS = 700
+KINDS = {"log": "db/*.log", "older log": "db/*.log", "table": "db/*.sst", "manifest": "db/MANIFEST-*", "current": "db/CURRENT", "witness": "witness"}
+DAMAGES = ("flip", "zero", "cut", "empty", "remove")
+ROWS = 450
+SLOW_MS = 20000
 
 
 class Corruption:
@@ -38,11 +40,24 @@ class Corruption:
         self.ends, self.violations, self.unchanged = {}, [], 0
 
     def make_template(self):
-        """Some tables, a log with the rest, a witness that knows the last commit; ended by SIGKILL."""
+        """Some tables, logs with the rest, a witness that knows the last commit; ended by SIGKILL."""
+        self.rows = {}
         self.parts.start("probe")
+        self.put_rows("table")
+        self.parts.kill("probe")
+        self.parts.start("probe", preload=SHIM, environment={"STET_SHIM_DIR": self.directory, "STET_SHIM_SLOW": str(SLOW_MS)})
+        self.put_rows("log")
+        time.sleep(0.3)  # more than the witness may be behind
+        self.parts.kill("probe")
+        shutil.copytree(self.directory, self.template)
+        for kind in KINDS:
+            assert self.files(self.template, kind), kind
+
+    def put_rows(self, name):
         assert self.parts.wait_healthy("probe", client=self.load.client)
-        wanted = [(f"row{i}", os.urandom(2500).hex()) for i in range(ROWS)]
-        self.rows, waiting = dict(wanted), {}
+        wanted = [(f"{name}{i}", os.urandom(2500).hex()) for i in range(ROWS)]
+        waiting = {}
+        self.rows.update(wanted)
         while wanted or waiting:
             while wanted and len(waiting) < 16:
                 request = uuid.uuid4()
@@ -51,18 +66,17 @@ class Corruption:
             answer = self.load.client.receive(30000)
             assert answer and answer[0]["kind"] == "reply", answer
             waiting.pop(answer[0]["id"])
-        time.sleep(0.3)  # more than the witness may be behind
-        self.parts.kill("probe")
-        shutil.copytree(self.directory, self.template)
-        for kind, pattern in KINDS.items():
-            assert self.files(self.template, pattern), kind
 
     @staticmethod
-    def files(directory, pattern):
-        return sorted(path for path in glob.glob(os.path.join(directory, pattern)) if os.path.getsize(path))
+    def files(directory, kind):
+        found = sorted(path for path in glob.glob(os.path.join(directory, KINDS[kind])) if os.path.getsize(path))
+        return found[-1:] if kind == "log" else found[:-1] if kind == "older log" else found
 
     def damage(self, path, how):
         """False when the bytes are as before."""
+        if how == "remove":
+            os.unlink(path)
+            return True
         with open(path, "r+b") as file:
             before = bytes(file.read())
             after, at = bytearray(before), self.rng.randrange(len(before))
@@ -71,7 +85,7 @@ class Corruption:
             elif how == "zero":
                 after[at:at + 512] = bytes(len(after[at:at + 512]))
             else:
-                del after[at:]
+                del after[0 if how == "empty" else at:]
             file.seek(0)
             file.write(after)
             file.truncate()
@@ -83,7 +97,7 @@ class Corruption:
         kind, how, changed = "nothing", "nothing", False
         if self.rng.random() > 0.05:
             kind, how = self.rng.choice(list(KINDS)), self.rng.choice(DAMAGES)
-            path = self.rng.choice(self.files(self.directory, KINDS[kind]))
+            path = self.rng.choice(self.files(self.directory, kind))
             changed = self.damage(path, how)
         end = self.outcome()
         self.parts.kill("probe")

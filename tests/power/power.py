@@ -3,10 +3,10 @@
 shim.c notes what the process did to its files. After the kill this program applies a power cut to them: what was written after the
 last sync of a file is cut off, or any 512-byte blocks of it survive, or the last record keeps its header and its payload is
 zeros; names that were made, changed or removed since the last sync of their directory are as before, from some point on.
-A refusal to open (exit 77) is a failure too: a power cut is no damage. One is allowed and counted: a record of RocksDB's manifest
-of which only the header has arrived (docs/guarantees.md).
+A refusal to open (exit 77) is a failure too: a power cut is no damage.
 
-Usage: power.py [--seed N] [--count CYCLES] [--seconds N] [--no-sync]
+Usage: power.py [--seed N] [--count CYCLES] [--seconds N] [--no-sync] [--keep DIR]
+--keep: what is lost or refused is copied there, with the shim's log and the files as they were before the loss.
 With --no-sync commits are not synced: then losses must be found, or this harness proves nothing.
 Prints one JSON line. Exit 0: as it should be.
 """
@@ -77,7 +77,8 @@ class Disk:
             self.pending.pop(path, None)
 
     def later(self, path, fields):
-        self.pending.setdefault(os.path.dirname(path), []).append(fields)
+        made = fields[2] if fields[0] == "L" else path
+        self.pending.setdefault(os.path.dirname(made), []).append(fields)
 
     def moved(self, old, new):
         for table in (self.synced, self.over):
@@ -241,9 +242,10 @@ class Power:
         self.parts, self.options, self.rng = parts, options, random.Random(options.seed)
         self.directory = parts.actor_directory("probe")
         self.side = tempfile.mkdtemp(prefix="stet-power-", dir=os.path.dirname(parts.data))
+        self.path_before = self.side + "-before"
         self.load = Load(parts, self.rng)
         self.totals = {"cycles": 0, "modes": {mode: 0 for mode in MODES}, "bytes": 0, "names": 0, "overwritten": 0,
-                       "recovered": 0, "losses": 0, "refusals": 0, "torn_manifests": 0, "other": []}
+                       "recovered": 0, "losses": 0, "refusals": 0, "other": []}
 
     def sizes(self):
         return {os.path.join(folder, name): os.path.getsize(os.path.join(folder, name))
@@ -275,14 +277,17 @@ class Power:
             return self.refused()
         self.load.forget_open()
         self.totals["modes"][mode] += 1
+        if self.options.keep:
+            shutil.rmtree(self.path_before, ignore_errors=True)
+            shutil.copytree(self.directory, self.path_before)
         done = Disk(os.path.join(self.side, "log"), self.rng).lose(mode, self.before)
         for key, value in done.items():
             self.totals[key] += value
         return self.judge(mode)
 
     def refused(self):
-        torn_manifest = "MANIFEST" in self.parts.log_text("probe").splitlines()[-1]
-        self.totals["torn_manifests" if torn_manifest else "refusals"] += 1
+        self.totals["refusals"] += 1
+        self.keep()
         print(f"cycle {self.totals['cycles']}: refused to open after a power cut: {self.parts.log_text('probe').splitlines()[-1]}", flush=True)
         self.begin_anew()
 
@@ -299,6 +304,7 @@ class Power:
         problems = self.load.client.ask("probe.check", {"limit": 2000})["problems"]
         if lost or problems:
             self.totals["losses"] += len(lost)
+            self.keep()
             if not self.options.no_sync:
                 print(f"cycle {self.totals['cycles']} ({mode}): lost {lost[:5]}, problems {problems[:3]}", flush=True)
             for key in lost:
@@ -307,6 +313,14 @@ class Power:
         self.totals["recovered"] += self.tidy()
         if self.totals["cycles"] % 25 == 0:
             self.begin_anew()
+
+    def keep(self):
+        if self.options.keep and not self.options.no_sync:
+            kept = os.path.join(self.options.keep, f"{self.options.seed}-{self.totals['cycles']}")
+            shutil.copytree(self.directory, os.path.join(kept, "after"), dirs_exist_ok=True)
+            for path in (self.path_before, os.path.join(self.side, "log")):
+                if os.path.exists(path):
+                    os.rename(path, os.path.join(kept, os.path.basename(path)))
 
     def tidy(self):
         """Databases put aside by recoveries: counted and removed."""
@@ -327,6 +341,7 @@ def main():
     parser.add_argument("--count", type=int, default=50)
     parser.add_argument("--seconds", type=float, default=0)
     parser.add_argument("--no-sync", action="store_true")
+    parser.add_argument("--keep")
     options = parser.parse_args()
     started = time.monotonic()
     with Parts(CONFIG) as parts:
@@ -337,6 +352,7 @@ def main():
                 power.cycle()
         finally:
             shutil.rmtree(power.side, ignore_errors=True)
+            shutil.rmtree(power.path_before, ignore_errors=True)
         totals = power.totals
         print(json.dumps({"seed": options.seed, "seconds": round(time.monotonic() - started), **totals}))
         if options.no_sync:

@@ -13,7 +13,8 @@
  * pwrite, fsync, fdatasync, open for writing, rename, link, unlink, ftruncate, fallocate fails so, or all
  * from the n-th on.
  *    STET_SHIM_SWITCH=FILE: while there is such a file, all of them that need room fail with what it names,
- * EDQUOT or EROFS (the latter also those that change names).
+ * EDQUOT or EROFS (the latter also those that change names). STET_SHIM_SLOW=ms: so long takes every write to a
+ * table (*.sst), so that logs stay needed.
  * 3. STET_SHIM_MALLOC_AT=n, STET_SHIM_FOREVER: the n-th malloc, calloc or realloc that the program itself
  * asks for (not a library: the caller's address decides) gives NULL. STET_SHIM_COUNT=FILE: three 64-bit
  * numbers, kept up to date: calls that could fail, failures, allocations. */
@@ -44,7 +45,7 @@ static _Atomic uint64_t graves_count;
 static int log_fd = -1;
 static int fail_errno;
 static bool fail_forever;
-static uint64_t fail_at, malloc_at;
+static uint64_t fail_at, malloc_at, slow_ms;
 static _Atomic uint64_t calls, failures, allocations;
 static struct shared { _Atomic uint64_t calls, failures, allocations; } * shared;
 static uintptr_t program_begin, program_end;
@@ -114,6 +115,7 @@ __attribute__((constructor)) static void start(void) {
         abort();
     find_program();
     malloc_at = number("STET_SHIM_MALLOC_AT");
+    slow_ms = number("STET_SHIM_SLOW");
     ready = true;
 }
 
@@ -313,8 +315,16 @@ static const char *bury(const char *path, char grave[PATH_MAX]) {
     return kept ? grave : "-";
 }
 
+static void slow_down(const char *path) {
+    size_t size = slow_ms ? strlen(path) : 0;
+    if (size > 4 && strcmp(path + size - 4, ".sst") == 0)
+        (void)usleep((useconds_t)slow_ms * 1000);
+}
+
 ssize_t write(int fd, const void *data, size_t size) {
     const char *path = path_of(fd);
+    if (path)
+        slow_down(path);
     bool cut = false;
     if (path && (refuses(true) || fails(&cut)))
         return -1;
