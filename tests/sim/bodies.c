@@ -171,6 +171,8 @@ static bool body_of_job(sim *s, sim_op *op, stet_buf *b) {
     if (s->jobs_count == 0)
         return false;
     size_t recent = s->jobs_count < 8 ? s->jobs_count : 8;
+    if (world_chance(&s->world, 2 * s->mix.second_thoughts))
+        recent = 1;
     stet_id id = s->jobs[s->jobs_count - 1 - world_below(&s->world, recent)];
     if (strcmp(op->command, "drafter.retry") == 0 && !stet_id_is_zero(s->cancelled) &&
         world_chance(&s->world, 600))

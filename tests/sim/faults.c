@@ -74,11 +74,13 @@ void faults_choose(sim *s) {
                    .http_ms = ONE_OF(50, 1000, 8000),
                    .steal = (uint32_t)ONE_OF(0, 20, 100),
                    .repeat = (uint32_t)ONE_OF(0, 50, 300),
+                   .second_thoughts = (uint32_t)ONE_OF(0, 0, 0, 100, 300),
                    .receivers_late = world_chance(w, 300),
                    .hot = world_chance(w, 200),
                    .large = (uint32_t)ONE_OF(0, 0, 0, 0, 10, 100),
                    .empty = (uint32_t)ONE_OF(0, 0, 20),
-                   .visits = world_chance(w, 100) ? (uint32_t)ONE_OF(20, 300, 300, 10000) : 0,
+                   .visits =
+                       world_chance(w, 100) ? (uint32_t)ONE_OF(20, 100, 300, 300, 300, 1000, 1000, 10000) : 0,
                    .visit_ms = ONE_OF(2, 20, 200)};
     m->rates = (net_rates){.loss = (uint32_t)ONE_OF(0, 0, 0, 5, 5, 50, 50, 200, 500),
                            .loss_events = (uint32_t)ONE_OF(0, 10, 200, 500),

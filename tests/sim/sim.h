@@ -310,7 +310,8 @@ typedef struct sim_mix {
     uint32_t http_late;   /* per mille of calls that are taken back */
     uint32_t http_faults; /* per mille of calls */
     int64_t http_ms;
-    uint32_t steal, repeat; /* per mille of requests */
+    uint32_t steal, repeat;   /* per mille of requests */
+    uint32_t second_thoughts; /* the same: a job is cancelled, and wanted again */
     bool receivers_late;
     bool hot;              /* most is about one project, one key */
     uint32_t large, empty; /* per mille of requests */

@@ -88,6 +88,8 @@ static void ask(sim *s, sim_lane *lane, sim_op *op) {
 
 static op_kind choose_kind(sim *s) {
     uint32_t sum = 0;
+    if (s->jobs_count > 0 && world_chance(&s->world, s->mix.second_thoughts))
+        return stet_id_is_zero(s->cancelled) ? OP_CANCEL : OP_RETRY;
     for (int i = 0; i < OP_KINDS; i++)
         sum += kinds[i].weight;
     uint64_t at = world_below(&s->world, sum);
@@ -298,6 +300,8 @@ static void answered_ok(sim *s, sim_op *op, stet_str body) {
         remember_job(s, body);
     else if (strcmp(op->command, "drafter.cancel") == 0)
         (void)!stet_id_parse(stet_mp_get_str(body, "jobId", STET_STR("")), &s->cancelled);
+    else if (strcmp(op->command, "drafter.retry") == 0)
+        s->cancelled = (stet_id){{0}};
     else if (strcmp(op->command, "drafter.document.get") == 0)
         know_version(s, op, stet_mp_get_uint(body, "version", 0));
     else if (strcmp(op->command, "drafter.document.put") == 0 && !op->repeat) {
