@@ -26,6 +26,8 @@ typedef struct shared {
     slot slots[LOAD_CLIENTS_MAX];
 } shared;
 
+static const uint64_t KEYS = 10000000000; /* ten digits */
+
 /* One client process. A request's number is in its id and, for jobs, in its session's event order. */
 typedef struct client {
     const load_options *options;
@@ -38,6 +40,7 @@ typedef struct client {
     size_t id_at, key_at;
     uint64_t sent, replied, done;
     uint64_t pause_until_ns; /* a refusal asked for it */
+    uint64_t first_key;      /* keys are new in each run, also on one instance */
     uint64_t sent_ns[UNDER_WAY_MAX];
 } client;
 
@@ -106,7 +109,7 @@ static void send_one(client *c) {
         c->envelope.data[c->id_at + 8 + (size_t)i] = (uint8_t)(number >> (56 - 8 * i));
     char digits[16];
     (void)snprintf(digits, sizeof digits, "%02u%010llu", c->index % 100,
-                   (unsigned long long)(number % 10000000000u));
+                   (unsigned long long)((c->first_key + number) % KEYS));
     memcpy(c->body.data + c->key_at, digits, 12);
     c->sent_ns[number % UNDER_WAY_MAX] = stet_clock_boot_ns();
     ASSERT(zmq_send(c->dealer, c->envelope.data, c->envelope.size, ZMQ_SNDMORE) >= 0);
@@ -216,6 +219,7 @@ static void client_process(const load_options *options, shared *s, uint32_t inde
     c->shared = s;
     c->slot = &s->slots[index];
     c->index = index;
+    c->first_key = stet_clock_seed() % KEYS;
     c->context = zmq_ctx_new();
     c->envelope = (stet_buf)STET_BUF(1024);
     c->body = (stet_buf)STET_BUF(1 << 20);
