@@ -1,32 +1,5 @@
 /* The life of actors at the broker's core: registration, epochs, heartbeats, leaving, outbox messages. */
-#include "tests/unit/broker_fake.h"
-
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdlib.h>
-#include <cmocka.h>
-
-enum { ACTOR = 100, SUCCESSOR = 101, RECEIVER = 102 };
-
-static int start(void **state) {
-    fake *f = calloc(1, sizeof *f);
-    assert_non_null(f);
-    const broker_options options = fake_options();
-    fake_start(f, &options);
-    *state = f;
-    return 0;
-}
-
-static int stop(void **state) {
-    fake_stop(*state);
-    free(*state);
-    return 0;
-}
-
-static void registered(fake *f, const char *service, uint32_t actor, uint32_t credit) {
-    fake_ready(f, actor, service, 1, credit);
-    (void)fake_take_back(f, actor, STET_KIND_WELCOME);
-}
+#include "tests/unit/broker_fixture.h"
 
 static stet_str service_row(fake *f) {
     stet_str services = stet_mp_get_raw(fake_ask(f, "broker.services", STET_STR("\x80")), "services");
@@ -338,29 +311,27 @@ static void the_brokers_commands_check_their_bodies(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(welcome_tells_interval_and_instance, start, stop),
-        cmocka_unit_test_setup_teardown(heartbeats_keep_an_actor_registered, start, stop),
-        cmocka_unit_test_setup_teardown(four_missed_heartbeats_mean_away, start, stop),
-        cmocka_unit_test_setup_teardown(anything_from_an_unknown_peer_is_answered_register, start, stop),
-        cmocka_unit_test_setup_teardown(ready_again_by_the_same_actor_keeps_its_work, start, stop),
-        cmocka_unit_test_setup_teardown(an_actor_that_comes_back_replaces_its_old_connection, start, stop),
-        cmocka_unit_test_setup_teardown(the_higher_epoch_wins_and_the_lower_is_refused, start, stop),
-        cmocka_unit_test_setup_teardown(a_lower_epoch_is_refused_also_after_the_higher_is_gone, start, stop),
-        cmocka_unit_test_setup_teardown(a_connection_that_registers_another_service_leaves_the_first, start,
-                                        stop),
-        cmocka_unit_test_setup_teardown(nobody_can_register_as_the_broker, start, stop),
-        cmocka_unit_test_setup_teardown(registrations_are_bounded, start, stop),
-        cmocka_unit_test_setup_teardown(a_leaving_actor_gets_nothing_new_and_finishes, start, stop),
-        cmocka_unit_test_setup_teardown(an_unreachable_actor_is_away_at_once, start, stop),
-        cmocka_unit_test_setup_teardown(a_send_reaches_its_receiver_and_the_ack_its_sender, start, stop),
-        cmocka_unit_test_setup_teardown(a_receivers_error_returns_to_the_sender, start, stop),
-        cmocka_unit_test_setup_teardown(a_send_to_nobody_is_unavailable_at_once, start, stop),
-        cmocka_unit_test_setup_teardown(a_send_in_another_actors_name_is_forbidden, start, stop),
-        cmocka_unit_test_setup_teardown(a_send_that_its_receiver_does_not_ack_times_out_with_its_command,
-                                        start, stop),
-        cmocka_unit_test_setup_teardown(the_rows_of_broker_services_show_the_load, start, stop),
-        cmocka_unit_test_setup_teardown(health_is_red_when_a_service_is_away, start, stop),
-        cmocka_unit_test_setup_teardown(the_brokers_commands_check_their_bodies, start, stop),
+        TEST(welcome_tells_interval_and_instance),
+        TEST(heartbeats_keep_an_actor_registered),
+        TEST(four_missed_heartbeats_mean_away),
+        TEST(anything_from_an_unknown_peer_is_answered_register),
+        TEST(ready_again_by_the_same_actor_keeps_its_work),
+        TEST(an_actor_that_comes_back_replaces_its_old_connection),
+        TEST(the_higher_epoch_wins_and_the_lower_is_refused),
+        TEST(a_lower_epoch_is_refused_also_after_the_higher_is_gone),
+        TEST(a_connection_that_registers_another_service_leaves_the_first),
+        TEST(nobody_can_register_as_the_broker),
+        TEST(registrations_are_bounded),
+        TEST(a_leaving_actor_gets_nothing_new_and_finishes),
+        TEST(an_unreachable_actor_is_away_at_once),
+        TEST(a_send_reaches_its_receiver_and_the_ack_its_sender),
+        TEST(a_receivers_error_returns_to_the_sender),
+        TEST(a_send_to_nobody_is_unavailable_at_once),
+        TEST(a_send_in_another_actors_name_is_forbidden),
+        TEST(a_send_that_its_receiver_does_not_ack_times_out_with_its_command),
+        TEST(the_rows_of_broker_services_show_the_load),
+        TEST(health_is_red_when_a_service_is_away),
+        TEST(the_brokers_commands_check_their_bodies),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

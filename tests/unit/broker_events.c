@@ -1,27 +1,8 @@
 /* Events through the broker's core: relay, the last event of each session and actor, replay to new
  * subscribers. */
-#include "tests/unit/broker_fake.h"
+#include "tests/unit/broker_fixture.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <cmocka.h>
-
-static int start(void **state) {
-    fake *f = calloc(1, sizeof *f);
-    assert_non_null(f);
-    const broker_options options = fake_options();
-    fake_start(f, &options);
-    *state = f;
-    return 0;
-}
-
-static int stop(void **state) {
-    fake_stop(*state);
-    free(*state);
-    return 0;
-}
 
 static void event(fake *f, const char *session, const char *actor, unsigned sequence) {
     char topic[300], payload[400];
@@ -219,17 +200,16 @@ static void the_cache_is_bounded_by_bytes(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(events_are_relayed_as_they_are, start, stop),
-        cmocka_unit_test_setup_teardown(the_last_event_is_kept_for_each_session_and_actor, start, stop),
-        cmocka_unit_test_setup_teardown(the_actor_is_found_by_its_key_only, start, stop),
-        cmocka_unit_test_setup_teardown(the_session_unused_longest_is_forgotten, start, stop),
-        cmocka_unit_test_setup_teardown(actors_of_a_session_are_bounded, start, stop),
-        cmocka_unit_test_setup_teardown(a_new_subscriber_gets_what_matches_newest_first, start, stop),
-        cmocka_unit_test_setup_teardown(repeated_subscriptions_are_replayed_once_more_after_the_interval,
-                                        start, stop),
-        cmocka_unit_test_setup_teardown(a_replay_is_bounded, start, stop),
-        cmocka_unit_test_setup_teardown(oversized_events_are_dropped_and_counted, start, stop),
-        cmocka_unit_test_setup_teardown(the_cache_is_bounded_by_bytes, start, stop),
+        TEST(events_are_relayed_as_they_are),
+        TEST(the_last_event_is_kept_for_each_session_and_actor),
+        TEST(the_actor_is_found_by_its_key_only),
+        TEST(the_session_unused_longest_is_forgotten),
+        TEST(actors_of_a_session_are_bounded),
+        TEST(a_new_subscriber_gets_what_matches_newest_first),
+        TEST(repeated_subscriptions_are_replayed_once_more_after_the_interval),
+        TEST(a_replay_is_bounded),
+        TEST(oversized_events_are_dropped_and_counted),
+        TEST(the_cache_is_bounded_by_bytes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

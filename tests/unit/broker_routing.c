@@ -1,32 +1,5 @@
 /* Requests through the broker's core: routing, credit, queues, deadlines, refusals. */
-#include "tests/unit/broker_fake.h"
-
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdlib.h>
-#include <cmocka.h>
-
-enum { ACTOR = 100, OTHER_ACTOR = 101 };
-
-static int start(void **state) {
-    fake *f = calloc(1, sizeof *f);
-    assert_non_null(f);
-    const broker_options options = fake_options();
-    fake_start(f, &options);
-    *state = f;
-    return 0;
-}
-
-static int stop(void **state) {
-    fake_stop(*state);
-    free(*state);
-    return 0;
-}
-
-static void registered(fake *f, const char *service, uint32_t actor, uint32_t credit) {
-    fake_ready(f, actor, service, 1, credit);
-    (void)fake_take_back(f, actor, STET_KIND_WELCOME);
-}
+#include "tests/unit/broker_fixture.h"
 
 /* ---- routing ---- */
 static void a_request_and_its_answer_travel_uncopied(void **state) {
@@ -449,33 +422,32 @@ static void without_memory_for_frames_nothing_leaks_or_breaks(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(a_request_and_its_answer_travel_uncopied, start, stop),
-        cmocka_unit_test_setup_teardown(an_actors_error_is_passed_on, start, stop),
-        cmocka_unit_test_setup_teardown(an_unknown_service_is_not_found, start, stop),
-        cmocka_unit_test_setup_teardown(a_service_that_is_not_running_is_unavailable_at_once, start, stop),
-        cmocka_unit_test_setup_teardown(a_service_outside_of_the_table_can_register, start, stop),
-        cmocka_unit_test_setup_teardown(credit_bounds_what_an_actor_holds, start, stop),
-        cmocka_unit_test_setup_teardown(what_comes_later_does_not_overtake_the_queue, start, stop),
-        cmocka_unit_test_setup_teardown(a_full_queue_answers_busy_with_a_hint, start, stop),
-        cmocka_unit_test_setup_teardown(a_queue_full_by_bytes_answers_busy, start, stop),
-        cmocka_unit_test_setup_teardown(one_client_gets_at_most_half_of_a_queue, start, stop),
-        cmocka_unit_test_setup_teardown(a_queued_request_times_out_and_is_never_dispatched, start, stop),
-        cmocka_unit_test_setup_teardown(an_expired_head_is_not_dispatched_before_the_tick, start, stop),
-        cmocka_unit_test_setup_teardown(a_dispatched_request_times_out_once_and_keeps_its_credit, start,
-                                        stop),
-        cmocka_unit_test_setup_teardown(the_credit_of_a_message_that_got_lost_comes_back, start, stop),
-        cmocka_unit_test_setup_teardown(a_request_without_a_timeout_gets_the_default, start, stop),
-        cmocka_unit_test_setup_teardown(deadlines_beyond_a_turn_of_the_wheel_are_kept, start, stop),
-        cmocka_unit_test_setup_teardown(only_the_actor_that_got_a_ticket_may_answer_it, start, stop),
-        cmocka_unit_test_setup_teardown(invented_tickets_are_refused, start, stop),
-        cmocka_unit_test_setup_teardown(junk_is_counted_and_not_answered, start, stop),
-        cmocka_unit_test_setup_teardown(another_version_is_refused_with_an_answer, start, stop),
-        cmocka_unit_test_setup_teardown(clients_may_only_send_requests, start, stop),
-        cmocka_unit_test_setup_teardown(a_command_without_a_service_is_invalid, start, stop),
-        cmocka_unit_test_setup_teardown(a_client_without_a_role_is_unauthorized, start, stop),
-        cmocka_unit_test_setup_teardown(too_large_a_body_is_refused_and_the_limit_passes, start, stop),
-        cmocka_unit_test_setup_teardown(a_client_that_is_gone_costs_nothing_but_a_count, start, stop),
-        cmocka_unit_test_setup_teardown(without_memory_for_frames_nothing_leaks_or_breaks, start, stop),
+        TEST(a_request_and_its_answer_travel_uncopied),
+        TEST(an_actors_error_is_passed_on),
+        TEST(an_unknown_service_is_not_found),
+        TEST(a_service_that_is_not_running_is_unavailable_at_once),
+        TEST(a_service_outside_of_the_table_can_register),
+        TEST(credit_bounds_what_an_actor_holds),
+        TEST(what_comes_later_does_not_overtake_the_queue),
+        TEST(a_full_queue_answers_busy_with_a_hint),
+        TEST(a_queue_full_by_bytes_answers_busy),
+        TEST(one_client_gets_at_most_half_of_a_queue),
+        TEST(a_queued_request_times_out_and_is_never_dispatched),
+        TEST(an_expired_head_is_not_dispatched_before_the_tick),
+        TEST(a_dispatched_request_times_out_once_and_keeps_its_credit),
+        TEST(the_credit_of_a_message_that_got_lost_comes_back),
+        TEST(a_request_without_a_timeout_gets_the_default),
+        TEST(deadlines_beyond_a_turn_of_the_wheel_are_kept),
+        TEST(only_the_actor_that_got_a_ticket_may_answer_it),
+        TEST(invented_tickets_are_refused),
+        TEST(junk_is_counted_and_not_answered),
+        TEST(another_version_is_refused_with_an_answer),
+        TEST(clients_may_only_send_requests),
+        TEST(a_command_without_a_service_is_invalid),
+        TEST(a_client_without_a_role_is_unauthorized),
+        TEST(too_large_a_body_is_refused_and_the_limit_passes),
+        TEST(a_client_that_is_gone_costs_nothing_but_a_count),
+        TEST(without_memory_for_frames_nothing_leaks_or_breaks),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
