@@ -1,4 +1,5 @@
 #include "store/commit_record.h"
+#include "store/bytes.h"
 #include "store/store.h"
 
 #include <sodium.h>
@@ -49,44 +50,16 @@ bool stet_hash_equal(const stet_hash *a, const stet_hash *b) {
     return memcmp(a->bytes, b->bytes, sizeof a->bytes) == 0;
 }
 
-static void put_u16(uint8_t *at, uint16_t n) {
-    n = __builtin_bswap16(n);
-    memcpy(at, &n, sizeof n);
-}
-static void put_u32(uint8_t *at, uint32_t n) {
-    n = __builtin_bswap32(n);
-    memcpy(at, &n, sizeof n);
-}
-static void put_u64(uint8_t *at, uint64_t n) {
-    n = __builtin_bswap64(n);
-    memcpy(at, &n, sizeof n);
-}
-static uint16_t get_u16(const uint8_t *at) {
-    uint16_t n;
-    memcpy(&n, at, sizeof n);
-    return __builtin_bswap16(n);
-}
-static uint32_t get_u32(const uint8_t *at) {
-    uint32_t n;
-    memcpy(&n, at, sizeof n);
-    return __builtin_bswap32(n);
-}
-static uint64_t get_u64(const uint8_t *at) {
-    uint64_t n;
-    memcpy(&n, at, sizeof n);
-    return __builtin_bswap64(n);
-}
-
 void stet_commit_record_encode(const stet_commit_record *record, uint8_t ret[STET_COMMIT_RECORD_BYTES]) {
     memcpy(ret + AT_MAGIC, magic, sizeof magic);
-    put_u16(ret + AT_FORMAT, STET_COMMIT_RECORD_FORMAT);
-    put_u16(ret + AT_ZERO, 0);
-    put_u32(ret + AT_PARTITION, record->partition);
-    put_u32(ret + AT_ROWS, record->rows);
-    put_u64(ret + AT_EPOCH, record->epoch);
-    put_u64(ret + AT_NUMBER, record->number);
-    put_u64(ret + AT_WALL, (uint64_t)record->wall_ms);
-    put_u64(ret + AT_BODY_BYTES, record->body_bytes);
+    bytes_put_u16(ret + AT_FORMAT, STET_COMMIT_RECORD_FORMAT);
+    bytes_put_u16(ret + AT_ZERO, 0);
+    bytes_put_u32(ret + AT_PARTITION, record->partition);
+    bytes_put_u32(ret + AT_ROWS, record->rows);
+    bytes_put_u64(ret + AT_EPOCH, record->epoch);
+    bytes_put_u64(ret + AT_NUMBER, record->number);
+    bytes_put_u64(ret + AT_WALL, (uint64_t)record->wall_ms);
+    bytes_put_u64(ret + AT_BODY_BYTES, record->body_bytes);
     memcpy(ret + AT_PREVIOUS, record->previous.bytes, STET_HASH_BYTES);
     memcpy(ret + AT_BODY, record->body.bytes, STET_BODY_HASH_BYTES);
 }
@@ -95,19 +68,19 @@ stet_code stet_commit_record_decode(stet_str bytes, stet_commit_record *ret, ste
     const uint8_t *at = (const uint8_t *)bytes.data;
     if (bytes.size < AT_ZERO || memcmp(at + AT_MAGIC, magic, sizeof magic) != 0)
         return stet_error_set(e, STET_INVALID, "the head of the commit chain is not a commit record");
-    uint16_t format = get_u16(at + AT_FORMAT);
+    uint16_t format = bytes_get_u16(at + AT_FORMAT);
     if (format != STET_COMMIT_RECORD_FORMAT)
         return stet_error_set(e, STET_INVALID, "the commit record has format %u, this program knows %u",
                               format, STET_COMMIT_RECORD_FORMAT);
-    if (bytes.size != STET_COMMIT_RECORD_BYTES || get_u16(at + AT_ZERO) != 0)
+    if (bytes.size != STET_COMMIT_RECORD_BYTES || bytes_get_u16(at + AT_ZERO) != 0)
         return stet_error_set(e, STET_INVALID, "the commit record has %zu bytes, %u are expected", bytes.size,
                               STET_COMMIT_RECORD_BYTES);
-    stet_commit_record record = {.partition = get_u32(at + AT_PARTITION),
-                                 .rows = get_u32(at + AT_ROWS),
-                                 .epoch = get_u64(at + AT_EPOCH),
-                                 .number = get_u64(at + AT_NUMBER),
-                                 .wall_ms = (int64_t)get_u64(at + AT_WALL),
-                                 .body_bytes = get_u64(at + AT_BODY_BYTES)};
+    stet_commit_record record = {.partition = bytes_get_u32(at + AT_PARTITION),
+                                 .rows = bytes_get_u32(at + AT_ROWS),
+                                 .epoch = bytes_get_u64(at + AT_EPOCH),
+                                 .number = bytes_get_u64(at + AT_NUMBER),
+                                 .wall_ms = (int64_t)bytes_get_u64(at + AT_WALL),
+                                 .body_bytes = bytes_get_u64(at + AT_BODY_BYTES)};
     memcpy(record.previous.bytes, at + AT_PREVIOUS, STET_HASH_BYTES);
     memcpy(record.body.bytes, at + AT_BODY, STET_BODY_HASH_BYTES);
     static const stet_hash zero;

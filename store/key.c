@@ -1,5 +1,6 @@
 #include "store/key.h"
 #include "proto/wire/json.h"
+#include "store/bytes.h"
 
 /* Text is escaped so that memcmp order is tuple order: the end mark 00 01 sorts below the escape 00 FF, so
  * "a" sorts before "a\0", and both before "ab". */
@@ -44,9 +45,10 @@ void stet_key_str(stet_key *key, stet_str text) {
 }
 
 static void append_u64(stet_key *key, uint8_t tag, uint64_t number) {
-    uint64_t big = __builtin_bswap64(number);
+    uint8_t bytes[sizeof number];
+    bytes_put_u64(bytes, number);
     append_byte(key, tag);
-    append(key, &big, sizeof big);
+    append(key, bytes, sizeof bytes);
 }
 
 void stet_key_u64(stet_key *key, uint64_t number) {
@@ -103,13 +105,18 @@ size_t stet_key_read_str(stet_key_reader *r, char *text, size_t size_max) {
     return 0;
 }
 
+stet_str stet_key_open_named(stet_str key, char name[STET_KEY_BYTES_MAX], stet_key_reader *ret_rest) {
+    uint8_t table;
+    *ret_rest = stet_key_reader_of(key, &table);
+    return stet_str_from(name, stet_key_read_str(ret_rest, name, STET_KEY_BYTES_MAX));
+}
+
 static uint64_t read_u64(stet_key_reader *r, uint8_t tag) {
-    uint64_t big;
-    if (!take_tag(r, tag, sizeof big))
+    if (!take_tag(r, tag, sizeof(uint64_t)))
         return 0;
-    memcpy(&big, r->at, sizeof big);
-    r->at += sizeof big;
-    return __builtin_bswap64(big);
+    uint64_t number = bytes_get_u64(r->at);
+    r->at += sizeof number;
+    return number;
 }
 
 uint64_t stet_key_read_u64(stet_key_reader *r) {

@@ -3,6 +3,7 @@
 #include "proto/base/log.h"
 #include "proto/base/paths.h"
 #include "proto/base/plant.h"
+#include "store/bytes.h"
 #include "store/files.h"
 
 #include <errno.h>
@@ -37,16 +38,6 @@ struct stet_witness {
     char directory[STET_PATH_MAX];
 };
 
-static void put_u64(uint8_t *at, uint64_t n) {
-    n = __builtin_bswap64(n);
-    memcpy(at, &n, sizeof n);
-}
-static uint64_t get_u64(const uint8_t *at) {
-    uint64_t n;
-    memcpy(&n, at, sizeof n);
-    return __builtin_bswap64(n);
-}
-
 static bool witness_path(const char *directory, char path[STET_PATH_MAX]) {
     int size = snprintf(path, STET_PATH_MAX, "%s/witness", directory);
     return size > 0 && size < STET_PATH_MAX;
@@ -64,12 +55,12 @@ static bool decode(const uint8_t slot[SLOT_BYTES], stet_witness_record *ret) {
         memcmp(slot + AT_CHECK, check.bytes, sizeof check.bytes) != 0)
         return false;
     ret->state = STET_WITNESS_KNOWN;
-    ret->generation = get_u64(slot + AT_GENERATION);
-    ret->epoch = get_u64(slot + AT_EPOCH);
-    ret->number = get_u64(slot + AT_NUMBER);
+    ret->generation = bytes_get_u64(slot + AT_GENERATION);
+    ret->epoch = bytes_get_u64(slot + AT_EPOCH);
+    ret->number = bytes_get_u64(slot + AT_NUMBER);
     memcpy(ret->hash.bytes, slot + AT_HASH, STET_HASH_BYTES);
-    ret->manifest.number = get_u64(slot + AT_MANIFEST_NUMBER);
-    ret->manifest.bytes = get_u64(slot + AT_MANIFEST_BYTES);
+    ret->manifest.number = bytes_get_u64(slot + AT_MANIFEST_NUMBER);
+    ret->manifest.bytes = bytes_get_u64(slot + AT_MANIFEST_BYTES);
     memcpy(ret->manifest.hash.bytes, slot + AT_MANIFEST_HASH, STET_HASH_BYTES);
     return true;
 }
@@ -145,12 +136,12 @@ stet_code stet_witness_write(stet_witness *self, uint64_t epoch, uint64_t number
     if (rc != STET_OK)
         return rc;
     memcpy(slot, magic, sizeof magic);
-    put_u64(slot + AT_GENERATION, generation);
-    put_u64(slot + AT_EPOCH, epoch);
-    put_u64(slot + AT_NUMBER, number);
+    bytes_put_u64(slot + AT_GENERATION, generation);
+    bytes_put_u64(slot + AT_EPOCH, epoch);
+    bytes_put_u64(slot + AT_NUMBER, number);
     memcpy(slot + AT_HASH, hash->bytes, STET_HASH_BYTES);
-    put_u64(slot + AT_MANIFEST_NUMBER, self->manifest.number);
-    put_u64(slot + AT_MANIFEST_BYTES, self->manifest.bytes);
+    bytes_put_u64(slot + AT_MANIFEST_NUMBER, self->manifest.number);
+    bytes_put_u64(slot + AT_MANIFEST_BYTES, self->manifest.bytes);
     memcpy(slot + AT_MANIFEST_HASH, self->manifest.hash.bytes, STET_HASH_BYTES);
     stet_hash check = stet_hash_of(stet_str_from(slot, AT_CHECK));
     memcpy(slot + AT_CHECK, check.bytes, sizeof check.bytes);
