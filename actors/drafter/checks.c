@@ -2,13 +2,6 @@
 #include "actors/drafter/documents.h"
 #include "actors/drafter/transcripts.h"
 
-/* The key's components: the project, then what the table adds. */
-static stet_str project_of(stet_str key, char text[STET_KEY_BYTES_MAX], stet_key_reader *ret_rest) {
-    uint8_t table;
-    *ret_rest = stet_key_reader_of(key, &table);
-    return stet_str_from(text, stet_key_read_str(ret_rest, text, STET_KEY_BYTES_MAX));
-}
-
 /* STET_NOT_FOUND is a finding, any other error ends the check. */
 static stet_code note_missing(stet_checker *checker, stet_code rc, stet_str key, const char *what) {
     if (rc != STET_NOT_FOUND)
@@ -22,7 +15,7 @@ static stet_code check_document(stet_turn *turn, stet_checker *checker, stet_str
     char text[STET_KEY_BYTES_MAX];
     stet_key_reader rest;
     stet_str markdown;
-    stet_str project = project_of(key, text, &rest);
+    stet_str project = stet_key_open_named(key, text, &rest);
     uint64_t version = stet_mp_get_uint(value, "version", 0);
     stet_code rc = drafter_document_text(turn, project, version, &markdown, e);
     if (rc == STET_OK && markdown.size != stet_mp_get_uint(value, "size", UINT64_MAX))
@@ -37,7 +30,7 @@ static stet_code check_version(stet_turn *turn, stet_checker *checker, stet_str 
     stet_key_reader rest;
     drafter_document head;
     stet_str markdown;
-    stet_str project = project_of(key, text, &rest);
+    stet_str project = stet_key_open_named(key, text, &rest);
     uint64_t version = stet_key_read_u64_descending(&rest);
     (void)value;
     stet_code rc = drafter_document_head(turn, project, &head, e);
@@ -54,7 +47,7 @@ static stet_code check_transcript(stet_turn *turn, stet_checker *checker, stet_s
     char text[STET_KEY_BYTES_MAX];
     stet_key_reader rest;
     drafter_item item;
-    stet_str project = project_of(key, text, &rest);
+    stet_str project = stet_key_open_named(key, text, &rest);
     stet_code rc = drafter_item_read(turn, project, stet_mp_get_uint(value, "items", 0), &item, e);
     return note_missing(checker, rc, key, "the last item");
 }
@@ -64,7 +57,7 @@ static stet_code check_item(stet_turn *turn, stet_checker *checker, stet_str key
     char text[STET_KEY_BYTES_MAX];
     stet_key_reader rest;
     uint64_t first;
-    stet_str project = project_of(key, text, &rest);
+    stet_str project = stet_key_open_named(key, text, &rest);
     uint64_t sequence = stet_key_read_u64(&rest);
     stet_code rc = drafter_item_find(turn, project, stet_mp_get_str(value, "id", STET_STR("")), &first, e);
     if (rc == STET_OK && first > sequence)

@@ -2,20 +2,14 @@
 
 enum { HISTORY_DEFAULT = 50 };
 
-static stet_key project_key(uint8_t table, stet_str project) {
-    stet_key key = stet_key_of(table);
-    stet_key_str(&key, project);
-    return key;
-}
-
 static stet_key version_key(stet_str project, uint64_t version) {
-    stet_key key = project_key(DRAFTER_TABLE_VERSIONS, project);
+    stet_key key = drafter_project_key(DRAFTER_TABLE_VERSIONS, project);
     stet_key_u64_descending(&key, version);
     return key;
 }
 
 static stet_key text_key(stet_str project, uint64_t version) {
-    stet_key key = project_key(DRAFTER_TABLE_TEXTS, project);
+    stet_key key = drafter_project_key(DRAFTER_TABLE_TEXTS, project);
     stet_key_u64(&key, version);
     return key;
 }
@@ -33,7 +27,7 @@ static drafter_document document_of(stet_str row) {
 }
 
 stet_code drafter_document_head(stet_turn *turn, stet_str project, drafter_document *ret, stet_error *e) {
-    stet_key key = project_key(DRAFTER_TABLE_DOCUMENTS, project);
+    stet_key key = drafter_project_key(DRAFTER_TABLE_DOCUMENTS, project);
     stet_str row;
     stet_code rc = stet_batch_get(stet_turn_batch(turn), stet_key_bytes(&key), &row, e);
     if (rc == STET_NOT_FOUND) {
@@ -105,7 +99,7 @@ stet_code drafter_document_store(stet_turn *turn, stet_str project, const drafte
     stet_batch_put(batch, stet_key_bytes(&key), stet_buf_str(&row));
     key = text_key(project, version);
     stet_batch_put(batch, stet_key_bytes(&key), revision->markdown);
-    key = project_key(DRAFTER_TABLE_DOCUMENTS, project);
+    key = drafter_project_key(DRAFTER_TABLE_DOCUMENTS, project);
     stet_batch_put(batch, stet_key_bytes(&key), stet_buf_str(&head_row));
     *ret_version = version;
     return STET_OK;
@@ -206,10 +200,10 @@ DRAFTER_HANDLER(document_history) {
     const cmd_drafter_document_history *in = request;
     uint64_t limit = in->has_limit ? in->limit : HISTORY_DEFAULT;
     uint64_t first = UINT64_MAX;
-    stet_code rc = in->has_cursor ? drafter_cursor_parse(in->cursor, &first, e) : STET_OK;
+    stet_code rc = drafter_cursor_read(in->has_cursor, in->cursor, &first, e);
     if (rc != STET_OK)
         return rc;
-    stet_key prefix = project_key(DRAFTER_TABLE_VERSIONS, in->project_id);
+    stet_key prefix = drafter_project_key(DRAFTER_TABLE_VERSIONS, in->project_id);
     stet_key from = version_key(in->project_id, first);
     CLEANUP(stet_scan_done)
     stet_scan *scan =
@@ -233,11 +227,6 @@ DRAFTER_HANDLER(document_history) {
         }
     }
     stet_mp_close_array(reply, versions, count);
-    if (next > 0) {
-        stet_mp_cstr(reply, "cursor");
-        char text[DRAFTER_CURSOR_SIZE];
-        stet_mp_str(reply, drafter_cursor_text(next, text));
-    }
-    stet_mp_close_map(reply, mark, next > 0 ? 2 : 1);
+    drafter_page_close(reply, mark, 1, next);
     return stet_scan_status(scan, e);
 }

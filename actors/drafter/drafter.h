@@ -105,11 +105,19 @@ extern const stet_check_table drafter_checks[DRAFTER_CHECKS];
 /* ---- small shared helpers (settings.c) ---- */
 /* An id as text into a map. */
 void drafter_put_id(stet_buf *b, const char *key, stet_id id);
-/* A cursor that is a number; STET_INVALID with field "cursor". */
+/* Most tables begin with the project. */
+stet_key drafter_project_key(uint8_t table, stet_str project);
+
+/* Pages: a command answers as much as fits, and with it a cursor, from which the next page goes on. */
 NODISCARD
-stet_code drafter_cursor_parse(stet_str text, uint64_t *ret, stet_error *e);
-enum { DRAFTER_CURSOR_SIZE = 24 };
-stet_str drafter_cursor_text(uint64_t number, char text[DRAFTER_CURSOR_SIZE]);
+stet_code drafter_cursor_refused(stet_error *e);
+/* A cursor that is a number; *ret keeps what it is when there is none. */
+NODISCARD
+stet_code drafter_cursor_read(bool has_cursor, stet_str cursor, uint64_t *ret, stet_error *e);
+/* Closes the map of a page, which has `pairs` pairs, and puts a cursor into it unless `next` is 0. */
+void drafter_page_close(stet_buf *reply, size_t mark, uint32_t pairs, uint64_t next);
+enum { DRAFTER_NUMBER_SIZE = 24 };
+stet_str drafter_number_text(uint64_t number, char text[DRAFTER_NUMBER_SIZE]);
 /* STET_INTERNAL when the buffer has failed: what was built does not fit. */
 NODISCARD
 stet_code drafter_built(const stet_buf *b, const char *what, stet_error *e);

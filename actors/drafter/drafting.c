@@ -117,13 +117,13 @@ static stet_code ask(stet_turn *turn, const stet_job *job, uint32_t number, stet
 static void build_request(stet_turn *turn, const stet_job *job, const drafter_context *context,
                           uint64_t version, stet_str markdown, stet_buf *ret) {
     const drafter_state *state = stet_turn_state(turn);
-    char version_text[DRAFTER_CURSOR_SIZE];
+    char version_text[DRAFTER_NUMBER_SIZE];
     CLEANUP(stet_buf_done) stet_buf system = STET_BUF(DRAFTER_PROMPT_MAX);
     CLEANUP(stet_buf_done) stet_buf user = STET_BUF(DRAFTER_PROMPT_MAX);
     stet_str instruction = stet_mp_get_str(job->payload, "instruction", (stet_str){NULL, 0});
     drafter_prompt_values values = {
         .project_id = job->key,
-        .document_version = drafter_cursor_text(version, version_text),
+        .document_version = drafter_number_text(version, version_text),
         .document = markdown,
         .instruction = instruction.size > 0
                            ? instruction

@@ -29,8 +29,7 @@ static stet_code visit_job(void *context, const stet_job *job, stet_error *e) {
 /* ---- drafter.queue ---- */
 
 static stet_code encode_active(stet_turn *turn, stet_str project, stet_buf *b, stet_error *e) {
-    stet_key key = stet_key_of(DRAFTER_TABLE_ACTIVE);
-    stet_key_str(&key, project);
+    stet_key key = drafter_project_key(DRAFTER_TABLE_ACTIVE, project);
     stet_str value;
     stet_id id;
     stet_job job;
@@ -113,7 +112,7 @@ DRAFTER_HANDLER(list) {
     const cmd_drafter_list *in = request;
     stet_job_filter filter = {.key = in->project_id,
                               .limit = in->has_limit ? (uint32_t)in->limit : LIST_DEFAULT};
-    stet_code rc = in->has_cursor ? drafter_cursor_parse(in->cursor, &filter.before_order, e) : STET_OK;
+    stet_code rc = drafter_cursor_read(in->has_cursor, in->cursor, &filter.before_order, e);
     if (rc != STET_OK)
         return rc;
     filter.by_state = in->has_status;
@@ -130,10 +129,6 @@ DRAFTER_HANDLER(list) {
     stet_mp_close_array(reply, jobs, list.count);
     if (list.full)
         next = list.last_order;
-    if (next > 0) {
-        char text[DRAFTER_CURSOR_SIZE];
-        stet_mp_put_str(reply, "cursor", drafter_cursor_text(next, text));
-    }
-    stet_mp_close_map(reply, mark, next > 0 ? 2 : 1);
+    drafter_page_close(reply, mark, 1, next);
     return STET_OK;
 }

@@ -283,8 +283,7 @@ static void note_active(stet_turn *turn, const stet_job *job, stet_job_state bef
     bool active = job->state == STET_JOB_ACTIVE;
     if (active == (before == STET_JOB_ACTIVE))
         return;
-    stet_key key = stet_key_of(DRAFTER_TABLE_ACTIVE);
-    stet_key_str(&key, job->key);
+    stet_key key = drafter_project_key(DRAFTER_TABLE_ACTIVE, job->key);
     if (active)
         stet_batch_put(stet_turn_batch(turn), stet_key_bytes(&key),
                        stet_str_from(job->id.bytes, STET_ID_BYTES));

@@ -61,22 +61,42 @@ void drafter_put_id(stet_buf *b, const char *key, stet_id id) {
     stet_mp_put_cstr(b, key, text);
 }
 
-stet_code drafter_cursor_parse(stet_str text, uint64_t *ret, stet_error *e) {
+stet_key drafter_project_key(uint8_t table, stet_str project) {
+    stet_key key = stet_key_of(table);
+    stet_key_str(&key, project);
+    return key;
+}
+
+stet_code drafter_cursor_refused(stet_error *e) {
+    return stet_error_field(e, STET_INVALID, "cursor",
+                            "cursor is not one of ours; leave it out to begin at the start");
+}
+
+stet_code drafter_cursor_read(bool has_cursor, stet_str cursor, uint64_t *ret, stet_error *e) {
+    if (!has_cursor)
+        return STET_OK;
     uint64_t number = 0;
-    bool good = text.size > 0 && text.size <= 19;
-    for (size_t i = 0; good && i < text.size; i++) {
-        good = text.data[i] >= '0' && text.data[i] <= '9';
-        number = number * 10 + (uint64_t)(text.data[i] - '0');
+    bool good = cursor.size > 0 && cursor.size <= 19;
+    for (size_t i = 0; good && i < cursor.size; i++) {
+        good = cursor.data[i] >= '0' && cursor.data[i] <= '9';
+        number = number * 10 + (uint64_t)(cursor.data[i] - '0');
     }
     if (!good)
-        return stet_error_field(e, STET_INVALID, "cursor",
-                                "cursor is not one of ours; leave it out to begin at the start");
+        return drafter_cursor_refused(e);
     *ret = number;
     return STET_OK;
 }
 
-stet_str drafter_cursor_text(uint64_t number, char text[DRAFTER_CURSOR_SIZE]) {
-    int size = snprintf(text, DRAFTER_CURSOR_SIZE, "%llu", (unsigned long long)number);
+void drafter_page_close(stet_buf *reply, size_t mark, uint32_t pairs, uint64_t next) {
+    if (next > 0) {
+        char text[DRAFTER_NUMBER_SIZE];
+        stet_mp_put_str(reply, "cursor", drafter_number_text(next, text));
+    }
+    stet_mp_close_map(reply, mark, next > 0 ? pairs + 1 : pairs);
+}
+
+stet_str drafter_number_text(uint64_t number, char text[DRAFTER_NUMBER_SIZE]) {
+    int size = snprintf(text, DRAFTER_NUMBER_SIZE, "%llu", (unsigned long long)number);
     return stet_str_from(text, (size_t)size);
 }
 

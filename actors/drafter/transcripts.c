@@ -6,26 +6,20 @@ enum { GET_DEFAULT = 100, LIST_DEFAULT = 100 };
 
 /* ---- keys and rows ---- */
 
-static stet_key project_key(uint8_t table, stet_str project) {
-    stet_key key = stet_key_of(table);
-    stet_key_str(&key, project);
-    return key;
-}
-
 static stet_key item_key(stet_str project, uint64_t sequence) {
-    stet_key key = project_key(DRAFTER_TABLE_ITEMS, project);
+    stet_key key = drafter_project_key(DRAFTER_TABLE_ITEMS, project);
     stet_key_u64(&key, sequence);
     return key;
 }
 
 static stet_key id_key(stet_str project, stet_str id) {
-    stet_key key = project_key(DRAFTER_TABLE_ITEM_IDS, project);
+    stet_key key = drafter_project_key(DRAFTER_TABLE_ITEM_IDS, project);
     stet_key_str(&key, id);
     return key;
 }
 
 static stet_key variant_key(stet_str project, stet_str id, uint64_t hash) {
-    stet_key key = project_key(DRAFTER_TABLE_ITEM_VARIANTS, project);
+    stet_key key = drafter_project_key(DRAFTER_TABLE_ITEM_VARIANTS, project);
     stet_key_str(&key, id);
     stet_key_u64(&key, hash);
     return key;
@@ -55,7 +49,7 @@ static drafter_transcript transcript_of(stet_str row) {
 }
 
 stet_code drafter_transcript_head(stet_turn *turn, stet_str project, drafter_transcript *ret, stet_error *e) {
-    stet_key key = project_key(DRAFTER_TABLE_TRANSCRIPTS, project);
+    stet_key key = drafter_project_key(DRAFTER_TABLE_TRANSCRIPTS, project);
     stet_str row;
     stet_code rc = stet_batch_get(stet_turn_batch(turn), stet_key_bytes(&key), &row, e);
     if (rc == STET_NOT_FOUND) {
@@ -264,7 +258,7 @@ static stet_code put_head(append *self, stet_error *e) {
     stet_mp_put_str(&row, "lastItemId", self->head.last_id);
     stet_mp_put_int(&row, "lastMs", self->head.last_ms);
     stet_mp_put_time(&row, "snapshotAt", stet_turn_wall_ms(self->turn));
-    stet_key key = project_key(DRAFTER_TABLE_TRANSCRIPTS, self->project);
+    stet_key key = drafter_project_key(DRAFTER_TABLE_TRANSCRIPTS, self->project);
     stet_batch_put(stet_turn_batch(self->turn), stet_key_bytes(&key), stet_buf_str(&row));
     return drafter_built(&row, "the transcript's head", e);
 }
@@ -318,7 +312,7 @@ DRAFTER_HANDLER(transcript_get) {
     uint64_t limit = in->has_limit ? in->limit : GET_DEFAULT;
     uint64_t next = 1;
     drafter_transcript head;
-    stet_code rc = in->has_cursor ? drafter_cursor_parse(in->cursor, &next, e) : STET_OK;
+    stet_code rc = drafter_cursor_read(in->has_cursor, in->cursor, &next, e);
     if (rc == STET_OK)
         rc = drafter_transcript_head(turn, in->project_id, &head, e);
     if (rc != STET_OK)
@@ -337,12 +331,7 @@ DRAFTER_HANDLER(transcript_get) {
         encode_item(reply, &item);
     }
     stet_mp_close_array(reply, items, count);
-    bool more = next <= head.items;
-    if (more) {
-        char text[DRAFTER_CURSOR_SIZE];
-        stet_mp_put_str(reply, "cursor", drafter_cursor_text(next, text));
-    }
-    stet_mp_close_map(reply, mark, more ? 3 : 2);
+    drafter_page_close(reply, mark, 2, next <= head.items ? next : 0);
     return STET_OK;
 }
 
@@ -359,10 +348,9 @@ DRAFTER_HANDLER(transcript_list) {
     const cmd_drafter_transcript_list *in = request;
     uint64_t limit = in->has_limit ? in->limit : LIST_DEFAULT;
     if (in->cursor.size > 128)
-        return stet_error_field(e, STET_INVALID, "cursor",
-                                "cursor is not one of ours; leave it out to begin at the start");
+        return drafter_cursor_refused(e);
     stet_key prefix = stet_key_of(DRAFTER_TABLE_TRANSCRIPTS);
-    stet_key from = project_key(DRAFTER_TABLE_TRANSCRIPTS, in->cursor);
+    stet_key from = drafter_project_key(DRAFTER_TABLE_TRANSCRIPTS, in->cursor);
     CLEANUP(stet_scan_done)
     stet_scan *scan = stet_batch_scan(stet_turn_batch(turn), stet_key_bytes(&prefix),
                                       in->has_cursor ? stet_key_bytes(&from) : (stet_str){NULL, 0}, false);
@@ -372,25 +360,24 @@ DRAFTER_HANDLER(transcript_list) {
     stet_mp_cstr(reply, "transcripts");
     size_t list = stet_mp_open(reply);
     uint32_t count = 0;
-    char project[STET_KEY_BYTES_MAX];
-    size_t project_size = 0;
+    char name[STET_KEY_BYTES_MAX];
+    stet_str project = {NULL, 0};
     stet_str key;
     stet_str row;
     bool more = false;
     while (!more && stet_scan_next(scan, &key, &row)) {
-        uint8_t table;
-        stet_key_reader r = stet_key_reader_of(key, &table);
-        project_size = stet_key_read_str(&r, project, sizeof(project));
+        stet_key_reader rest;
+        project = stet_key_open_named(key, name, &rest);
         more = count == limit;
         if (!more) {
             drafter_transcript transcript = transcript_of(row);
-            encode_listed(reply, stet_str_from(project, project_size), &transcript);
+            encode_listed(reply, project, &transcript);
             count++;
         }
     }
     stet_mp_close_array(reply, list, count);
     if (more)
-        stet_mp_put_str(reply, "cursor", stet_str_from(project, project_size));
+        stet_mp_put_str(reply, "cursor", project);
     stet_mp_close_map(reply, mark, more ? 2 : 1);
     return stet_scan_status(scan, e);
 }
