@@ -17,9 +17,7 @@ enum {
     CHECK_ROWS = 1000,
     CHECK_PROBLEMS_MAX = 200,
     CHECK_CHUNK_ROWS = 32,
-    CHECK_PROBLEM_BYTES_MAX = 512 << 10,
-    CHECK_JOBS_FIRST = STET_TABLE_JOBS, /* the job engine has the numbers 16 to 31 */
-    CHECK_JOBS_LAST = 31
+    CHECK_PROBLEM_BYTES_MAX = 512 << 10
 };
 
 struct stet_checker {
@@ -64,20 +62,12 @@ void stet_check_problem(stet_checker *checker, const char *kind, stet_str key, c
     checker->count++;
 }
 
-/* Reads a row that ought to exist; a missing one is a finding, not an error. */
-static stet_code exists(stet_turn *turn, const stet_key *key, bool *ret, stet_str *ret_value, stet_error *e) {
-    stet_str value = {NULL, 0};
-    stet_code rc = stet_batch_get(stet_turn_batch(turn), stet_key_bytes(key), &value, e);
-    *ret = rc == STET_OK;
-    if (ret_value)
-        *ret_value = value;
-    return rc == STET_NOT_FOUND ? STET_OK : rc;
-}
-
+/* A missing row is a finding, not an error. */
 static stet_code need_row(stet_turn *turn, stet_checker *checker, const stet_key *wanted, const char *kind,
                           stet_str key, const char *what, stet_error *e) {
+    stet_str value;
     bool there;
-    stet_code rc = exists(turn, wanted, &there, NULL, e);
+    stet_code rc = stet_turn_row_find(turn, wanted, &value, &there, e);
     if (rc == STET_OK && !there)
         stet_check_problem(checker, kind, key, "%s is missing", what);
     return rc;
@@ -88,11 +78,10 @@ static stet_code need_row(stet_turn *turn, stet_checker *checker, const stet_key
 static stet_code check_outbox(stet_turn *turn, stet_checker *checker, stet_str key, stet_str value,
                               stet_error *e) {
     char name[STET_KEY_BYTES_MAX];
-    uint8_t table;
     stet_outbox_row row;
     stet_outbox_head head;
-    stet_key_reader r = stet_key_reader_of(key, &table);
-    stet_str receiver = {name, stet_key_read_str(&r, name, sizeof(name))};
+    stet_key_reader r;
+    stet_str receiver = stet_key_open_named(key, name, &r);
     (void)stet_key_read_u64(&r);
     uint64_t number = stet_key_read_u64(&r);
     if (r.failed || !stet_outbox_row_decode(value, &row)) {
@@ -120,10 +109,9 @@ static stet_code check_outbox(stet_turn *turn, stet_checker *checker, stet_str k
 static stet_code check_outbox_head(stet_turn *turn, stet_checker *checker, stet_str key, stet_str value,
                                    stet_error *e) {
     char name[STET_KEY_BYTES_MAX];
-    uint8_t table;
     stet_outbox_head head;
-    stet_key_reader r = stet_key_reader_of(key, &table);
-    stet_str receiver = {name, stet_key_read_str(&r, name, sizeof(name))};
+    stet_key_reader r;
+    stet_str receiver = stet_key_open_named(key, name, &r);
     if (r.failed || !stet_outbox_head_decode(value, &head)) {
         stet_check_problem(checker, "outbox.unreadable", key, "the head cannot be read");
         return STET_OK;
@@ -173,10 +161,9 @@ static stet_code need_events_before(stet_turn *turn, stet_checker *checker, stet
 static stet_code check_event(stet_turn *turn, stet_checker *checker, stet_str key, stet_str value,
                              stet_error *e) {
     char name[STET_KEY_BYTES_MAX];
-    uint8_t table;
     stet_event_head head;
-    stet_key_reader r = stet_key_reader_of(key, &table);
-    stet_str session = {name, stet_key_read_str(&r, name, sizeof(name))};
+    stet_key_reader r;
+    stet_str session = stet_key_open_named(key, name, &r);
     uint64_t number = stet_key_read_u64(&r);
     uint32_t count = event_texts(value, number);
     if (r.failed || count == 0) {
@@ -201,10 +188,9 @@ static stet_code check_event(stet_turn *turn, stet_checker *checker, stet_str ke
 static stet_code check_event_head(stet_turn *turn, stet_checker *checker, stet_str key, stet_str value,
                                   stet_error *e) {
     char name[STET_KEY_BYTES_MAX];
-    uint8_t table;
     stet_event_head head;
-    stet_key_reader r = stet_key_reader_of(key, &table);
-    stet_str session = {name, stet_key_read_str(&r, name, sizeof(name))};
+    stet_key_reader r;
+    stet_str session = stet_key_open_named(key, name, &r);
     if (r.failed || !stet_events_head_decode(value, &head)) {
         stet_check_problem(checker, "events.unreadable", key, "the head cannot be read");
         return STET_OK;
@@ -217,17 +203,16 @@ static stet_code check_event_head(stet_turn *turn, stet_checker *checker, stet_s
 static stet_code check_timer(stet_turn *turn, stet_checker *checker, stet_str key, stet_str value,
                              stet_error *e) {
     char name[STET_KEY_BYTES_MAX];
-    uint8_t table;
     stet_timer_row timer;
-    stet_key_reader r = stet_key_reader_of(key, &table);
-    size_t size = stet_key_read_str(&r, name, sizeof(name));
+    stet_key_reader r;
+    stet_str text = stet_key_open_named(key, name, &r);
     if (r.failed || !stet_timers_decode(value, &timer)) {
         stet_check_problem(checker, "timers.unreadable", key, "the timer cannot be read");
         return STET_OK;
     }
     stet_key due = stet_key_of(STET_TABLE_TIMERS_DUE);
     stet_key_u64(&due, (uint64_t)timer.due_ms);
-    stet_key_str(&due, (stet_str){name, size});
+    stet_key_str(&due, text);
     return need_row(turn, checker, &due, "timers.never", key, "its row in timersDue", e);
 }
 
@@ -247,61 +232,88 @@ static stet_code check_timer_due(stet_turn *turn, stet_checker *checker, stet_st
         return STET_OK;
     }
     stet_key_str(&by_name, (stet_str){name, size});
-    stet_code rc = exists(turn, &by_name, &there, &value, e);
+    stet_code rc = stet_turn_row_find(turn, &by_name, &value, &there, e);
     if (rc == STET_OK && (!there || !stet_timers_decode(value, &timer) || (uint64_t)timer.due_ms != due_ms))
         stet_check_problem(checker, "timers.stray", key, "there is no timer of this name that is due then");
     return rc;
 }
 
+/* ---- rows that only have to be readable ---- */
+
+static stet_code check_duplicate(stet_turn *turn, stet_checker *checker, stet_str key, stet_str value,
+                                 stet_error *e) {
+    stet_duplicate duplicate;
+    (void)turn;
+    (void)e;
+    if (!stet_duplicates_decode(value, &duplicate))
+        stet_check_problem(checker, "duplicates.unreadable", key, "the remembered answer cannot be read");
+    return STET_OK;
+}
+
+static stet_code check_inbox_mark(stet_turn *turn, stet_checker *checker, stet_str key, stet_str value,
+                                  stet_error *e) {
+    uint64_t mark;
+    (void)turn;
+    (void)e;
+    if (!stet_inbox_decode(value, &mark))
+        stet_check_problem(checker, "inbox.unreadable", key, "the mark cannot be read");
+    return STET_OK;
+}
+
 /* ---- all tables ---- */
 
-static stet_code check_actor_row(stet_turn *turn, stet_checker *checker, stet_str key, stet_str value,
-                                 stet_error *e) {
-    const stet_service *service = turn->service;
-    uint8_t table = (uint8_t)key.data[0];
-    for (size_t i = 0; i < service->checks_count; i++) {
-        if (service->checks[i].table == table)
-            return service->checks[i].check(turn, checker, key, value, e);
+static stet_code check_job_row(stet_turn *turn, stet_checker *checker, stet_str key, stet_str value,
+                               stet_error *e) {
+    return stet_jobs_check_row(turn, turn->service, checker, key, value, e);
+}
+
+/* Tables that are not here and not the actor's own, but have a name, hold nothing that could be wrong: meta, whose
+ * chain the store verifies when it opens, and indexes of the actor that it does not want looked at. */
+static const stet_check_table runtime_checks[] = {
+    {STET_TABLE_DUPLICATES, check_duplicate},
+    {STET_TABLE_OUTBOX, check_outbox},
+    {STET_TABLE_OUTBOX_HEADS, check_outbox_head},
+    {STET_TABLE_INBOX_MARKS, check_inbox_mark},
+    {STET_TABLE_EVENTS, check_event},
+    {STET_TABLE_EVENT_HEADS, check_event_head},
+    {STET_TABLE_TIMERS, check_timer},
+    {STET_TABLE_TIMERS_DUE, check_timer_due},
+    {STET_TABLE_JOBS, check_job_row},
+    {STET_TABLE_JOBS_READY, check_job_row},
+    {STET_TABLE_JOBS_DELAYED, check_job_row},
+    {STET_TABLE_JOBS_ACTIVE, check_job_row},
+    {STET_TABLE_JOBS_BY_KEY, check_job_row},
+    {STET_TABLE_JOBS_FAILED, check_job_row},
+    {STET_TABLE_JOBS_DEDUP, check_job_row},
+    {STET_TABLE_JOBS_KEYS, check_job_row},
+    {STET_TABLE_JOBS_QUEUES, check_job_row},
+    {STET_TABLE_JOBS_BLOBS, check_job_row},
+    {STET_TABLE_JOBS_WAITING, check_job_row},
+    {STET_TABLE_JOBS_RESUME, check_job_row},
+    {STET_TABLE_JOBS_RATE, check_job_row},
+};
+
+static const stet_check_table *find_check(const stet_check_table *checks, size_t count, uint8_t table) {
+    for (size_t i = 0; i < count; i++) {
+        if (checks[i].table == table)
+            return &checks[i];
     }
-    if (!stet_table_name_of(service, table))
-        stet_check_problem(checker, "table.unknown", key, "no table has the number %u", (unsigned)table);
-    return STET_OK;
+    return NULL;
 }
 
 stet_code stet_check_row(stet_turn *turn, stet_checker *checker, stet_str key, stet_str value,
                          stet_error *e) {
-    stet_duplicate duplicate;
-    uint64_t mark;
     ASSERT(key.size > 0);
-    switch ((uint8_t)key.data[0]) {
-    case STET_TABLE_META:
-        return STET_OK; /* the store verifies its chain when it opens */
-    case STET_TABLE_DUPLICATES:
-        if (!stet_duplicates_decode(value, &duplicate))
-            stet_check_problem(checker, "duplicates.unreadable", key, "the remembered answer cannot be read");
-        return STET_OK;
-    case STET_TABLE_OUTBOX:
-        return check_outbox(turn, checker, key, value, e);
-    case STET_TABLE_OUTBOX_HEADS:
-        return check_outbox_head(turn, checker, key, value, e);
-    case STET_TABLE_INBOX_MARKS:
-        if (!stet_inbox_decode(value, &mark))
-            stet_check_problem(checker, "inbox.unreadable", key, "the mark cannot be read");
-        return STET_OK;
-    case STET_TABLE_EVENTS:
-        return check_event(turn, checker, key, value, e);
-    case STET_TABLE_EVENT_HEADS:
-        return check_event_head(turn, checker, key, value, e);
-    case STET_TABLE_TIMERS:
-        return check_timer(turn, checker, key, value, e);
-    case STET_TABLE_TIMERS_DUE:
-        return check_timer_due(turn, checker, key, value, e);
-    default:
-        break;
-    }
-    if ((uint8_t)key.data[0] >= CHECK_JOBS_FIRST && (uint8_t)key.data[0] <= CHECK_JOBS_LAST)
-        return stet_jobs_check_row(turn, turn->service, checker, key, value, e);
-    return check_actor_row(turn, checker, key, value, e);
+    const stet_service *service = turn->service;
+    uint8_t table = (uint8_t)key.data[0];
+    const stet_check_table *found = find_check(runtime_checks, COUNT_OF(runtime_checks), table);
+    if (!found)
+        found = find_check(service->checks, service->checks_count, table);
+    if (found)
+        return found->check(turn, checker, key, value, e);
+    if (!stet_table_name_of(service, table))
+        stet_check_problem(checker, "table.unknown", key, "no table has the number %u", (unsigned)table);
+    return STET_OK;
 }
 
 /* ---- pages ---- */
@@ -315,9 +327,9 @@ static stet_code chunk(stet_turn *turn, stet_checker *checker, stet_buf *cursor,
     stet_buf_append_byte(cursor, 0); /* the smallest key above the cursor */
     stet_str from = cursor->size > 1 ? stet_buf_str(cursor) : (stet_str){NULL, 0};
     CLEANUP(stet_scan_done)
-    stet_scan *scan = stet_batch_scan(stet_turn_batch(turn), (stet_str){NULL, 0}, from, false);
+    stet_scan *scan = stet_turn_scan(turn, (stet_str){NULL, 0}, from, false, e);
     if (!scan)
-        return stet_error_set(e, STET_BUSY, "no memory for a scan");
+        return STET_BUSY;
     while (rc == STET_OK && seen < rows && checker->count < CHECK_PROBLEMS_MAX &&
            stet_scan_next(scan, &key, &value)) {
         rc = stet_check_row(turn, checker, key, value, e);

@@ -38,10 +38,10 @@ static stet_key duplicate_key(stet_id id) {
 stet_code stet_duplicates_begin(stet_turn *turn, stet_error *e) {
     stet_key prefix = stet_key_of(STET_TABLE_DUPLICATES);
     CLEANUP(stet_scan_done)
-    stet_scan *scan = stet_batch_scan(stet_turn_batch(turn), stet_key_bytes(&prefix), (stet_str){NULL, 0},
-                                      /* reverse= */ true);
+    stet_scan *scan =
+        stet_turn_scan(turn, stet_key_bytes(&prefix), (stet_str){NULL, 0}, /* reverse= */ true, e);
     if (!scan)
-        return stet_error_set(e, STET_BUSY, "no memory for a scan");
+        return STET_BUSY;
     stet_str key, value;
     stet_id largest = {{0}};
     if (stet_scan_next(scan, &key, &value)) {
@@ -63,15 +63,10 @@ stet_code stet_duplicates_find(stet_turn *turn, stet_id id, stet_duplicate *ret,
         return STET_OK;
     stet_key key = duplicate_key(id);
     stet_str value;
-    stet_code rc = stet_batch_get(stet_turn_batch(turn), stet_key_bytes(&key), &value, e);
-    if (rc == STET_NOT_FOUND)
-        return STET_OK;
-    if (rc != STET_OK)
-        return rc;
-    if (!stet_duplicates_decode(value, ret))
-        return stet_turn_row_damaged(e, "duplicates");
-    *ret_known = true;
-    return STET_OK;
+    stet_code rc = stet_turn_row_find(turn, &key, &value, ret_known, e);
+    if (*ret_known && !stet_duplicates_decode(value, ret))
+        rc = stet_turn_row_damaged(e, "duplicates");
+    return rc;
 }
 
 void stet_duplicates_put(stet_turn *turn, stet_id id, const uint8_t hash[DUPLICATES_HASH_BYTES],

@@ -37,14 +37,13 @@ bool stet_events_head_decode(stet_str value, stet_event_head *ret) {
 stet_code stet_events_head(stet_turn *turn, stet_str session, stet_event_head *ret, stet_error *e) {
     stet_key key = stet_key_of(STET_TABLE_EVENT_HEADS);
     stet_str value;
+    bool found;
     stet_key_str(&key, session);
     *ret = (stet_event_head){0};
-    stet_code rc = stet_batch_get(stet_turn_batch(turn), stet_key_bytes(&key), &value, e);
-    if (rc == STET_NOT_FOUND)
-        return STET_OK;
-    if (rc != STET_OK)
-        return rc;
-    return stet_events_head_decode(value, ret) ? STET_OK : stet_turn_row_damaged(e, "eventHeads");
+    stet_code rc = stet_turn_row_find(turn, &key, &value, &found, e);
+    if (found && !stet_events_head_decode(value, ret))
+        rc = stet_turn_row_damaged(e, "eventHeads");
+    return rc;
 }
 
 void stet_events_head_put(stet_turn *turn, stet_str session, const stet_event_head *head) {
@@ -67,14 +66,13 @@ uint32_t stet_events_open(stet_str value, stet_mp_reader *ret) {
 static stet_code next_row(stet_scan *scan, uint64_t *ret_first, uint32_t *ret_count,
                           stet_mp_reader *ret_texts, stet_error *e) {
     stet_str key, value;
-    uint8_t table;
-    char text[STET_KEY_BYTES_MAX];
+    stet_key_reader r;
+    char session[STET_KEY_BYTES_MAX];
     *ret_first = 0;
     *ret_count = 0;
     if (!stet_scan_next(scan, &key, &value))
         return stet_scan_status(scan, e);
-    stet_key_reader r = stet_key_reader_of(key, &table);
-    (void)stet_key_read_str(&r, text, sizeof(text));
+    (void)stet_key_open_named(key, session, &r);
     *ret_first = stet_key_read_u64(&r);
     *ret_count = stet_events_open(value, ret_texts);
     return r.failed || *ret_count == 0 ? stet_turn_row_damaged(e, "events") : STET_OK;
@@ -84,11 +82,7 @@ static stet_scan *scan_rows(stet_turn *turn, stet_str session, uint64_t from, bo
     stet_key prefix = stet_key_of(STET_TABLE_EVENTS);
     stet_key_str(&prefix, session);
     stet_key first = stet_events_key(session, from);
-    stet_scan *scan =
-        stet_batch_scan(stet_turn_batch(turn), stet_key_bytes(&prefix), stet_key_bytes(&first), back);
-    if (!scan)
-        (void)stet_error_set(e, STET_BUSY, "no memory for a scan");
-    return scan;
+    return stet_turn_scan(turn, stet_key_bytes(&prefix), stet_key_bytes(&first), back, e);
 }
 
 stet_code stet_events_row_before(stet_turn *turn, stet_str session, uint64_t number, uint64_t *ret_first,

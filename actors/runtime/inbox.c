@@ -21,13 +21,12 @@ bool stet_inbox_decode(stet_str value, uint64_t *ret_mark) {
 stet_code stet_inbox_mark(stet_turn *turn, const stet_envelope *send, uint64_t *ret_mark, stet_error *e) {
     stet_key key = mark_key(send);
     stet_str value;
-    stet_code rc = stet_batch_get(stet_turn_batch(turn), stet_key_bytes(&key), &value, e);
+    bool found;
     *ret_mark = 0;
-    if (rc == STET_NOT_FOUND)
-        return STET_OK;
-    if (rc != STET_OK)
-        return rc;
-    return stet_inbox_decode(value, ret_mark) ? STET_OK : stet_turn_row_damaged(e, "inboxMarks");
+    stet_code rc = stet_turn_row_find(turn, &key, &value, &found, e);
+    if (found && !stet_inbox_decode(value, ret_mark))
+        rc = stet_turn_row_damaged(e, "inboxMarks");
+    return rc;
 }
 
 void stet_inbox_mark_put(stet_turn *turn, const stet_envelope *send, uint64_t mark) {

@@ -355,6 +355,14 @@ bool jobs_ready_decode(stet_str value, jobs_ready_row *ret) {
     return !r.failed && r.at == r.end;
 }
 
+stet_scan *jobs_scan(stet_batch *batch, const stet_job_queue *queue, const stet_key *prefix, stet_str from,
+                     stet_error *e) {
+    stet_scan *scan = stet_batch_scan(batch, stet_key_bytes(prefix), from, /* reverse= */ false);
+    if (scan == NULL)
+        (void)stet_error_set(e, STET_BUSY, "no memory to look at queue %s; give the actor more", queue->name);
+    return scan;
+}
+
 stet_code jobs_ready_rows(stet_batch *batch, const stet_job_queue *queue, const jobs_queue_state *state,
                           uint32_t level, jobs_ready_row *rows, uint32_t max, uint32_t *ret_count,
                           stet_error *e) {
@@ -362,11 +370,9 @@ stet_code jobs_ready_rows(stet_batch *batch, const stet_job_queue *queue, const 
     stet_key_u64(&prefix, level);
     stet_key from = jobs_ready_key(queue, level, state->ready_from[level]);
     CLEANUP(stet_scan_done)
-    stet_scan *scan =
-        stet_batch_scan(batch, stet_key_bytes(&prefix), stet_key_bytes(&from), /* reverse= */ false);
+    stet_scan *scan = jobs_scan(batch, queue, &prefix, stet_key_bytes(&from), e);
     if (scan == NULL)
-        return stet_error_set(e, STET_BUSY, "no memory to look at queue %s; give the actor more",
-                              queue->name);
+        return STET_BUSY;
     uint32_t count = 0;
     stet_str key, value;
     while (count < max && stet_scan_next(scan, &key, &value)) {
@@ -388,11 +394,9 @@ stet_code jobs_waiting_first(stet_batch *batch, const stet_job_queue *queue, ste
     stet_key from =
         jobs_waiting_key(queue, job_key, state->from_level, jobs_id_bound(state->from_order, true));
     CLEANUP(stet_scan_done)
-    stet_scan *scan =
-        stet_batch_scan(batch, stet_key_bytes(&prefix), stet_key_bytes(&from), /* reverse= */ false);
+    stet_scan *scan = jobs_scan(batch, queue, &prefix, stet_key_bytes(&from), e);
     if (scan == NULL)
-        return stet_error_set(e, STET_BUSY, "no memory to look at queue %s; give the actor more",
-                              queue->name);
+        return STET_BUSY;
     stet_str key, value;
     if (!stet_scan_next(scan, &key, &value)) {
         stet_code rc = stet_scan_status(scan, e);

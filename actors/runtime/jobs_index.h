@@ -101,6 +101,9 @@ typedef struct jobs_ready_row {
     int64_t since_ms; /* due since */
     uint64_t turn;
 } jobs_ready_row;
+/* The rows of an index from `from` on. NULL: STET_BUSY, for want of memory. */
+stet_scan *jobs_scan(stet_batch *batch, const stet_job_queue *queue, const stet_key *prefix, stet_str from,
+                     stet_error *e);
 /* The first rows of a level, at most `max`; returns their number through ret_count. */
 NODISCARD
 stet_code jobs_ready_rows(stet_batch *batch, const stet_job_queue *queue, const jobs_queue_state *state,

@@ -88,11 +88,9 @@ static stet_code gather(drain *d, uint8_t table, bool forced_possible, stet_id *
                         uint32_t *ret_count, stet_error *e) {
     stet_key prefix = jobs_index_key(table, d->queue);
     CLEANUP(stet_scan_done)
-    stet_scan *scan = stet_batch_scan(stet_turn_batch(d->turn), stet_key_bytes(&prefix), (stet_str){NULL, 0},
-                                      /* reverse= */ false);
+    stet_scan *scan = jobs_scan(stet_turn_batch(d->turn), d->queue, &prefix, (stet_str){NULL, 0}, e);
     if (scan == NULL)
-        return stet_error_set(e, STET_BUSY, "no memory to look at queue %s; give the actor more",
-                              d->queue->name);
+        return STET_BUSY;
     uint32_t count = 0;
     stet_str key, value;
     while (count < max && d->looks > 0 && stet_scan_next(scan, &key, &value)) {

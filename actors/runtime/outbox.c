@@ -45,13 +45,39 @@ stet_key stet_outbox_row_key(stet_str receiver, uint64_t sequence) {
 stet_code stet_outbox_head_read(stet_turn *turn, stet_str receiver, stet_outbox_head *ret, stet_error *e) {
     stet_key key = head_key(receiver);
     stet_str value;
-    stet_code rc = stet_batch_get(stet_turn_batch(turn), stet_key_bytes(&key), &value, e);
+    bool found;
     *ret = (stet_outbox_head){.epoch = stet_store_epoch(turn->store)};
-    if (rc == STET_NOT_FOUND)
-        return STET_OK;
-    if (rc != STET_OK)
-        return rc;
-    return stet_outbox_head_decode(value, ret) ? STET_OK : stet_turn_row_damaged(e, "outboxHeads");
+    stet_code rc = stet_turn_row_find(turn, &key, &value, &found, e);
+    if (found && !stet_outbox_head_decode(value, ret))
+        rc = stet_turn_row_damaged(e, "outboxHeads");
+    return rc;
+}
+
+/* Calls `visit` with each head that is stored. */
+static stet_code each_head(stet_turn *turn,
+                           stet_code (*visit)(void *context, stet_turn *turn, stet_str receiver,
+                                              stet_outbox_head *head, stet_error *e),
+                           void *context, stet_error *e) {
+    stet_key prefix = stet_key_of(STET_TABLE_OUTBOX_HEADS);
+    stet_str key, value;
+    CLEANUP(stet_scan_done)
+    stet_scan *scan = stet_turn_scan(turn, stet_key_bytes(&prefix), (stet_str){NULL, 0}, false, e);
+    if (!scan)
+        return STET_BUSY;
+    while (stet_scan_next(scan, &key, &value)) {
+        char name[STET_KEY_BYTES_MAX];
+        stet_key_reader r;
+        stet_outbox_head head;
+        stet_str receiver = stet_key_open_named(key, name, &r);
+        uint64_t partition = stet_key_read_u64(&r);
+        bool good = !r.failed && r.at == r.end && partition == 0 &&
+                    stet_name_valid(receiver, STET_SERVICE_SIZE_MAX) && stet_outbox_head_decode(value, &head);
+        stet_code rc =
+            good ? visit(context, turn, receiver, &head, e) : stet_turn_row_damaged(e, "outboxHeads");
+        if (rc != STET_OK)
+            return rc;
+    }
+    return stet_scan_status(scan, e);
 }
 
 static void head_put(stet_turn *turn, stet_str receiver, const stet_outbox_head *head) {
@@ -155,38 +181,27 @@ static stet_channel *new_channel(stet_outbox *self, stet_str receiver, const ste
     return channel;
 }
 
-stet_code stet_outbox_load(stet_outbox *self, stet_turn *turn, stet_error *e) {
-    stet_key prefix = stet_key_of(STET_TABLE_OUTBOX_HEADS);
-    stet_str key, value;
+static stet_code load_channel(void *context, stet_turn *turn, stet_str receiver, stet_outbox_head *head,
+                              stet_error *e) {
+    stet_outbox *self = context;
     uint64_t epoch = stet_store_epoch(turn->store);
-    CLEANUP(stet_scan_done)
-    stet_scan *scan =
-        stet_batch_scan(stet_turn_batch(turn), stet_key_bytes(&prefix), (stet_str){NULL, 0}, false);
-    if (!scan)
-        return stet_error_set(e, STET_BUSY, "no memory for a scan");
-    while (stet_scan_next(scan, &key, &value)) {
-        char name[STET_KEY_BYTES_MAX];
-        uint8_t table;
-        stet_outbox_head head;
-        stet_key_reader r = stet_key_reader_of(key, &table);
-        stet_str receiver = {name, stet_key_read_str(&r, name, sizeof(name))};
-        uint64_t partition = stet_key_read_u64(&r);
-        if (r.failed || r.at != r.end || partition != 0 ||
-            !stet_name_valid(receiver, STET_SERVICE_SIZE_MAX) || self->count == OUTBOX_CHANNELS_MAX ||
-            !stet_outbox_head_decode(value, &head))
-            return stet_turn_row_damaged(e, "outboxHeads");
-        if (head.epoch != epoch) {
-            head.epoch = epoch;
-            head.base = head.acked;
-            head_put(turn, receiver, &head);
-        }
-        if (PLANT(sequence_reused)) {
-            head.given = head.acked;
-            head_put(turn, receiver, &head);
-        }
-        (void)new_channel(self, receiver, &head);
+    if (self->count == OUTBOX_CHANNELS_MAX)
+        return stet_turn_row_damaged(e, "outboxHeads");
+    if (head->epoch != epoch) {
+        head->epoch = epoch;
+        head->base = head->acked;
+        head_put(turn, receiver, head);
     }
-    return stet_scan_status(scan, e);
+    if (PLANT(sequence_reused)) {
+        head->given = head->acked;
+        head_put(turn, receiver, head);
+    }
+    (void)new_channel(self, receiver, head);
+    return STET_OK;
+}
+
+stet_code stet_outbox_load(stet_outbox *self, stet_turn *turn, stet_error *e) {
+    return each_head(turn, load_channel, self, e);
 }
 
 static bool may_send(const stet_channel *channel, int64_t boot_ms) {
@@ -255,10 +270,11 @@ static stet_code delete_rows(stet_turn *turn, stet_str receiver, stet_outbox_hea
     for (uint64_t n = head->acked + 1; n <= mark; n++) {
         stet_key key = stet_outbox_row_key(receiver, n);
         stet_str value;
-        stet_code rc = stet_batch_get(stet_turn_batch(turn), stet_key_bytes(&key), &value, e);
-        if (rc != STET_OK && rc != STET_NOT_FOUND)
+        bool found;
+        stet_code rc = stet_turn_row_find(turn, &key, &value, &found, e);
+        if (rc != STET_OK)
             return rc;
-        if (rc == STET_OK) {
+        if (found) {
             head->bytes -= value.size < head->bytes ? value.size : head->bytes;
             stet_batch_delete(stet_turn_batch(turn), stet_key_bytes(&key));
         }
@@ -326,10 +342,11 @@ static stet_code send_next(stet_channel *channel, stet_turn *turn, const stet_co
     uint64_t sequence = channel->sent + 1;
     stet_key key = stet_outbox_row_key(receiver, sequence);
     stet_outbox_row row;
-    stet_code rc = stet_batch_get(stet_turn_batch(turn), stet_key_bytes(&key), &value, e);
-    if (rc != STET_OK && rc != STET_NOT_FOUND)
+    bool found;
+    stet_code rc = stet_turn_row_find(turn, &key, &value, &found, e);
+    if (rc != STET_OK)
         return rc;
-    if (rc == STET_NOT_FOUND || !stet_outbox_row_decode(value, &row)) {
+    if (!found || !stet_outbox_row_decode(value, &row)) {
         channel->damaged = true;
         edge->log(edge->context, STET_ERROR, "outbox.damaged",
                   "a message of an outbox is missing or cannot be read; run check",
@@ -389,30 +406,28 @@ int64_t stet_outbox_wake_boot_ms(const stet_outbox *self) {
     return wake;
 }
 
+typedef struct stats {
+    stet_buf *b;
+    uint32_t count;
+} stats;
+
+static stet_code put_stats(void *context, stet_turn *turn, stet_str receiver, stet_outbox_head *head,
+                           stet_error *e) {
+    stats *self = context;
+    (void)turn;
+    (void)e;
+    stet_mp_str(self->b, receiver);
+    stet_mp_map(self->b, 2);
+    stet_mp_put_uint(self->b, "pending", head->given - head->acked);
+    stet_mp_put_uint(self->b, "acked", head->acked);
+    self->count++;
+    return STET_OK;
+}
+
 stet_code stet_outbox_stats(stet_turn *turn, stet_buf *b, stet_error *e) {
-    stet_key prefix = stet_key_of(STET_TABLE_OUTBOX_HEADS);
-    stet_str key, value;
+    stats self = {.b = b};
     size_t mark = stet_mp_open(b);
-    uint32_t count = 0;
-    CLEANUP(stet_scan_done)
-    stet_scan *scan =
-        stet_batch_scan(stet_turn_batch(turn), stet_key_bytes(&prefix), (stet_str){NULL, 0}, false);
-    if (!scan)
-        return stet_error_set(e, STET_BUSY, "no memory for a scan");
-    while (stet_scan_next(scan, &key, &value)) {
-        char name[STET_KEY_BYTES_MAX];
-        uint8_t table;
-        stet_outbox_head head;
-        stet_key_reader r = stet_key_reader_of(key, &table);
-        size_t size = stet_key_read_str(&r, name, sizeof(name));
-        if (r.failed || !stet_outbox_head_decode(value, &head))
-            return stet_turn_row_damaged(e, "outboxHeads");
-        stet_mp_str(b, (stet_str){name, size});
-        stet_mp_map(b, 2);
-        stet_mp_put_uint(b, "pending", head.given - head.acked);
-        stet_mp_put_uint(b, "acked", head.acked);
-        count++;
-    }
-    stet_mp_close_map(b, mark, count);
-    return stet_scan_status(scan, e);
+    stet_code rc = each_head(turn, put_stats, &self, e);
+    stet_mp_close_map(b, mark, self.count);
+    return rc;
 }

@@ -81,7 +81,7 @@ static bool is_held(const stet_turn *turn, const stet_sweep *sweep) {
 
 /* ---- rows ---- */
 
-static stet_scan *open_scan(stet_turn *turn, uint8_t table, const stet_buf *cursor) {
+static stet_scan *open_scan(stet_turn *turn, uint8_t table, const stet_buf *cursor, stet_error *e) {
     stet_key prefix = stet_key_of(table);
     /* The cursor's row was looked at; a zero byte behind it makes the smallest key that is larger. */
     uint8_t from[STET_KEY_BYTES_MAX];
@@ -92,7 +92,7 @@ static stet_scan *open_scan(stet_turn *turn, uint8_t table, const stet_buf *curs
         from[cursor->size] = 0;
         size = cursor->size + 1;
     }
-    return stet_batch_scan(stet_turn_batch(turn), stet_key_bytes(&prefix), stet_str_from(from, size), false);
+    return stet_turn_scan(turn, stet_key_bytes(&prefix), stet_str_from(from, size), false, e);
 }
 
 static void keep_cursor(stet_sweep *sweep, stet_str key) {
@@ -106,9 +106,9 @@ static stet_code sweep_duplicates(stet_turn *turn, stet_sweep *sweep, bool *ret_
     int64_t oldest_ms = turn->wall_ms - stet_config_int(turn->config, STET_SETTING_actor_duplicates_keep);
     bool full = sweep->pass % SWEEP_FULL_EVERY == 0;
     stet_str key, value;
-    CLEANUP(stet_scan_done) stet_scan *scan = open_scan(turn, STET_TABLE_DUPLICATES, &sweep->cursor);
+    CLEANUP(stet_scan_done) stet_scan *scan = open_scan(turn, STET_TABLE_DUPLICATES, &sweep->cursor, e);
     if (!scan)
-        return stet_error_set(e, STET_BUSY, "no memory for a scan");
+        return STET_BUSY;
     for (uint32_t i = 0; i < SWEEP_ROWS; i++) {
         stet_duplicate duplicate;
         if (!stet_scan_next(scan, &key, &value) || (!full && sweep->kept >= SWEEP_KEPT_MAX)) {
@@ -133,15 +133,16 @@ static stet_code sweep_duplicates(stet_turn *turn, stet_sweep *sweep, bool *ret_
  * over. */
 static stet_code sweep_session(stet_turn *turn, stet_str session, stet_event_head *head, uint32_t *room,
                                stet_error *e) {
-    while (head->swept<head->last && * room> 0) {
+    while (*room > 0 && head->swept < head->last) {
         stet_key key = stet_events_key(session, head->swept + 1);
-        stet_str value = {NULL, 0};
-        stet_code rc = stet_batch_get(stet_turn_batch(turn), stet_key_bytes(&key), &value, e);
-        if (rc != STET_OK && rc != STET_NOT_FOUND)
+        stet_str value;
+        bool found;
+        stet_code rc = stet_turn_row_find(turn, &key, &value, &found, e);
+        if (rc != STET_OK)
             return rc;
         stet_mp_reader texts;
-        uint64_t count = rc == STET_OK ? stet_events_open(value, &texts) : 0;
-        if (rc == STET_OK)
+        uint64_t count = found ? stet_events_open(value, &texts) : 0;
+        if (found)
             stet_batch_delete(stet_turn_batch(turn), stet_key_bytes(&key));
         count = count == 0 ? 1 : count < head->last - head->swept ? count : head->last - head->swept;
         head->swept += count;
@@ -157,19 +158,18 @@ static stet_code sweep_events(stet_turn *turn, stet_sweep *sweep, bool *ret_end,
     int64_t oldest_ms = turn->wall_ms - stet_config_int(turn->config, STET_SETTING_actor_events_keep);
     uint32_t room = SWEEP_ROWS;
     stet_str key, value;
-    CLEANUP(stet_scan_done) stet_scan *scan = open_scan(turn, STET_TABLE_EVENT_HEADS, &sweep->cursor);
+    CLEANUP(stet_scan_done) stet_scan *scan = open_scan(turn, STET_TABLE_EVENT_HEADS, &sweep->cursor, e);
     if (!scan)
-        return stet_error_set(e, STET_BUSY, "no memory for a scan");
+        return STET_BUSY;
     for (uint32_t i = 0; i < SWEEP_ROWS && room > 0; i++) {
         stet_event_head head;
         char text[STET_KEY_BYTES_MAX];
-        uint8_t table;
+        stet_key_reader r;
         if (!stet_scan_next(scan, &key, &value)) {
             *ret_end = true;
             return stet_scan_status(scan, e);
         }
-        stet_key_reader r = stet_key_reader_of(key, &table);
-        stet_str session = {text, stet_key_read_str(&r, text, sizeof(text))};
+        stet_str session = stet_key_open_named(key, text, &r);
         if (r.failed || !stet_events_head_decode(value, &head))
             return stet_turn_row_damaged(e, "eventHeads");
         if (head.newest_ms < oldest_ms && head.swept < head.last) {

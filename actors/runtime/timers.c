@@ -77,10 +77,9 @@ stet_code stet_timers_next(stet_turn *turn, char *ret_name, size_t *ret_size, st
     uint8_t table;
     *ret_size = 0;
     CLEANUP(stet_scan_done)
-    stet_scan *scan =
-        stet_batch_scan(stet_turn_batch(turn), stet_key_bytes(&prefix), (stet_str){NULL, 0}, false);
+    stet_scan *scan = stet_turn_scan(turn, stet_key_bytes(&prefix), (stet_str){NULL, 0}, false, e);
     if (!scan)
-        return stet_error_set(e, STET_BUSY, "no memory for a scan");
+        return STET_BUSY;
     if (!stet_scan_next(scan, &key, &value)) {
         turn->timers_wall_ms = INT64_MAX;
         return stet_scan_status(scan, e);

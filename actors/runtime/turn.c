@@ -137,6 +137,21 @@ size_t stet_turn_struct_size_max(void) {
     return size_max;
 }
 
+stet_code stet_turn_row_find(stet_turn *turn, const stet_key *key, stet_str *ret_value, bool *ret_found,
+                             stet_error *e) {
+    *ret_value = (stet_str){NULL, 0};
+    stet_code rc = stet_batch_get(stet_turn_batch(turn), stet_key_bytes(key), ret_value, e);
+    *ret_found = rc == STET_OK;
+    return rc == STET_NOT_FOUND ? STET_OK : rc;
+}
+
+stet_scan *stet_turn_scan(stet_turn *turn, stet_str prefix, stet_str from, bool reverse, stet_error *e) {
+    stet_scan *scan = stet_batch_scan(stet_turn_batch(turn), prefix, from, reverse);
+    if (!scan)
+        (void)stet_error_set(e, STET_BUSY, "no memory for a scan");
+    return scan;
+}
+
 bool stet_turn_row_open(stet_str value, uint32_t items, stet_mp_reader *ret) {
     *ret = stet_mp_reader_of(value);
     uint32_t found = stet_mp_read_array(ret);

@@ -84,6 +84,12 @@ size_t stet_turn_struct_size_max(void);
 static inline stet_code stet_turn_row_damaged(stet_error *e, const char *table) {
     return stet_error_set(e, STET_INTERNAL, "a row of table %s cannot be read; run the actor's check", table);
 }
+/* Reads a row that need not be there. */
+NODISCARD
+stet_code stet_turn_row_find(stet_turn *turn, const stet_key *key, stet_str *ret_value, bool *ret_found,
+                             stet_error *e);
+/* stet_batch_scan of the turn's batch. NULL: STET_BUSY, for want of memory. */
+stet_scan *stet_turn_scan(stet_turn *turn, stet_str prefix, stet_str from, bool reverse, stet_error *e);
 /* Opens a row [format, ...] for reading; false when it is not one of at least `items` items. */
 bool stet_turn_row_open(stet_str value, uint32_t items, stet_mp_reader *ret);
 /* The scratch buffer for a row of `items` items, its format already written. */
