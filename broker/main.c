@@ -118,6 +118,13 @@ static int fail(int exit_code, const stet_error *e) {
 }
 
 /* Sorts the configured endpoints into open ones and those that ask for keys. */
+/* A full disk or lack of memory passes, and starting again helps then; the configuration is for a person. */
+static int exit_code_of(stet_code rc) {
+    if (rc == STET_UNAVAILABLE || rc == STET_BUSY)
+        return STET_EXIT_STORE;
+    return rc == STET_INTERNAL ? STET_EXIT_INTERNAL : STET_EXIT_CONFIG;
+}
+
 static stet_code read_endpoints(const stet_config *config, const char *keys_directory,
                                 broker_sockets_options *ret, stet_error *e) {
     static const struct {
@@ -143,13 +150,6 @@ static stet_code read_endpoints(const stet_config *config, const char *keys_dire
                                     &ret->keyed[door], e);
     }
     return rc;
-}
-
-/* A full disk passes, and starting again helps then; the configuration is for a person. */
-static int exit_code_of(stet_code rc) {
-    if (rc == STET_UNAVAILABLE || rc == STET_BUSY)
-        return STET_EXIT_STORE;
-    return rc == STET_INTERNAL ? STET_EXIT_INTERNAL : STET_EXIT_CONFIG;
 }
 
 static int serve(const stet_config *config, const stet_paths *paths, int stop_fd) {
@@ -208,7 +208,7 @@ int main(int argc, char **argv) {
     stet_config *config = NULL;
     stet_error error;
     if (stet_config_load(given.config, &config, &error) != STET_OK)
-        return fail(STET_EXIT_CONFIG, &error);
+        return fail(exit_code_of(error.code), &error);
     const char *level = stet_config_str(config, STET_SETTING_log_level);
     stet_log_init("broker", stet_level_from_name(stet_str_of(level), STET_INFO));
     int exit_code = run(&given, config);

@@ -323,6 +323,12 @@ void stet_core_tick(stet_core *self) {
     if (!have_batch(self))
         return;
     stet_link_tick(&self->link, &self->turn, &self->edge);
+    if (stet_link_is_starved(&self->link)) {
+        (void)stet_error_set(&error, STET_BUSY,
+                             "no memory for a heartbeat, again and again: ending, to be started anew");
+        core_fatal(self, STET_EXIT_INTERNAL, &error);
+        return;
+    }
     if (!self->stopping)
         own_steps(self);
     if (stet_outbox_pump(&self->outbox, &self->turn, &self->edge, &error) != STET_OK)

@@ -13,7 +13,7 @@ void stet_link_init(stet_link *self, const stet_config *config) {
         self->interval_ms = LINK_INTERVAL_MIN_MS;
 }
 
-static bool say(const stet_turn *turn, const stet_core_edge *edge, stet_kind kind) {
+static bool say(stet_link *self, const stet_turn *turn, const stet_core_edge *edge, stet_kind kind) {
     CLEANUP(stet_buf_done) stet_buf frame = STET_BUF(STET_ENVELOPE_BYTES_MAX);
     stet_envelope envelope = {.kind = kind,
                               .service = stet_str_of(turn->service->name),
@@ -26,6 +26,7 @@ static bool say(const stet_turn *turn, const stet_core_edge *edge, stet_kind kin
         envelope.software = STET_STR(STET_SOFTWARE_VERSION);
     }
     stet_envelope_encode(&envelope, &frame);
+    self->starved = stet_buf_starved(&frame) ? self->starved + 1 : 0;
     return stet_buf_ok(&frame) &&
            edge->send(edge->context, stet_buf_str(&frame), (stet_str){NULL, 0}, (stet_str){NULL, 0});
 }
@@ -34,7 +35,7 @@ static void say_ready(stet_link *self, const stet_turn *turn, const stet_core_ed
     int64_t wait_ms = self->interval_ms;
     self->registered = false;
     self->ready_boot_ms = turn->boot_ms;
-    if (say(turn, edge, STET_KIND_READY)) {
+    if (say(self, turn, edge, STET_KIND_READY)) {
         self->pause_ms = 0;
     } else {
         /* Connecting takes a few milliseconds after a start, and a whole interval would be downtime. */
@@ -44,6 +45,10 @@ static void say_ready(stet_link *self, const stet_turn *turn, const stet_core_ed
         wait_ms = self->pause_ms;
     }
     self->next_boot_ms = turn->boot_ms + wait_ms;
+}
+
+bool stet_link_is_starved(const stet_link *self) {
+    return self->starved >= LINK_MISSED;
 }
 
 bool stet_link_is_heard(const stet_link *self, int64_t boot_ms) {
@@ -112,7 +117,7 @@ void stet_link_tick(stet_link *self, const stet_turn *turn, const stet_core_edge
         return;
     if (self->registered || self->leaving) {
         self->next_boot_ms = turn->boot_ms + self->interval_ms;
-        (void)say(turn, edge, STET_KIND_HEARTBEAT);
+        (void)say(self, turn, edge, STET_KIND_HEARTBEAT);
     } else {
         say_ready(self, turn, edge);
     }
@@ -123,5 +128,5 @@ void stet_link_leave(stet_link *self, const stet_turn *turn, const stet_core_edg
         return;
     self->leaving = true;
     FAULT(leave);
-    (void)say(turn, edge, STET_KIND_LEAVE);
+    (void)say(self, turn, edge, STET_KIND_LEAVE);
 }

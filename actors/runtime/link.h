@@ -21,6 +21,7 @@ typedef struct stet_link {
     int64_t next_boot_ms;  /* of the next ready or heartbeat */
     int64_t ready_boot_ms; /* of the last ready */
     int64_t pause_ms;      /* before the next ready when there is no connection yet */
+    uint32_t starved;      /* messages in a row that no memory was found for */
     stet_id broker;
     uint64_t registrations;
 } stet_link;
@@ -34,6 +35,8 @@ void stet_link_message(stet_link *self, const stet_turn *turn, const stet_envelo
 void stet_link_heard(stet_link *self, const stet_turn *turn);
 void stet_link_tick(stet_link *self, const stet_turn *turn, const stet_core_edge *edge);
 void stet_link_leave(stet_link *self, const stet_turn *turn, const stet_core_edge *edge);
+/* Not a moment's lack of memory, but one that lasts: the process cannot even say that it is there. */
+bool stet_link_is_starved(const stet_link *self);
 bool stet_link_is_heard(const stet_link *self, int64_t boot_ms);
 
 #endif

@@ -163,8 +163,8 @@ static stet_code open_store(stet_process *self, stet_error *e) {
     }
 }
 
-/* Of the paths: what passes by itself may be tried again, the rest is for a person. */
-static int exit_code_of_paths(stet_code rc) {
+/* Of what is read before the store: what passes by itself may be tried again, the rest is for a person. */
+static int exit_code_of_start(stet_code rc) {
     return rc == STET_UNAVAILABLE || rc == STET_BUSY ? STET_EXIT_STORE : STET_EXIT_CONFIG;
 }
 
@@ -187,10 +187,10 @@ static int run(stet_process *self) {
     if (self->signals < 0)
         return STET_EXIT_INTERNAL;
     if (stet_paths_create(&self->paths, &error) != STET_OK)
-        return complain("paths.refused", &error, exit_code_of_paths(error.code));
+        return complain("paths.refused", &error, exit_code_of_start(error.code));
     if (stet_make_directories(self->directory, &error) != STET_OK ||
         stet_check_private(self->directory, /* may_be_link= */ true, &error) != STET_OK)
-        return complain("paths.refused", &error, exit_code_of_paths(error.code));
+        return complain("paths.refused", &error, exit_code_of_start(error.code));
     stet_code rc = open_store(self, &error);
     if (rc != STET_OK)
         return complain("store.refused", &error, exit_code_of_open(rc));
@@ -230,7 +230,7 @@ int stet_actor_main(const stet_service *service, int argc, char **argv) {
     if (stet_paths_of(options.data, &self.paths, &error) != STET_OK ||
         stet_paths_actor(&self.paths, service->name, PROCESS_PARTITION, self.directory, &error) != STET_OK ||
         read_config(&self, &options, &error) != STET_OK)
-        exit_code = complain("config.refused", &error, STET_EXIT_CONFIG);
+        exit_code = complain("config.refused", &error, exit_code_of_start(error.code));
     else if (options.inspect)
         exit_code = stet_inspect_rows(service, self.directory, options.inspect);
     else if (options.check)

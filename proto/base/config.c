@@ -323,15 +323,20 @@ static stet_code read_file(const char *path, char **ret_text, size_t *ret_size, 
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     struct stat info;
     if (fd < 0 || fstat(fd, &info) != 0) {
-        stet_code rc =
-            stet_error_set(e, STET_INVALID, "cannot read configuration %s: %s", path, strerror(errno));
+        stet_code rc = stet_error_set(e, stet_code_of_disk(errno, STET_INVALID),
+                                      "cannot read configuration %s: %s", path, strerror(errno));
         if (fd >= 0)
             (void)close(fd);
         return rc;
     }
     size_t size = 0;
     ssize_t got = -1;
-    char *text = S_ISREG(info.st_mode) || S_ISFIFO(info.st_mode) ? malloc(FILE_BYTES_MAX + 2) : NULL;
+    bool is_file = S_ISREG(info.st_mode) || S_ISFIFO(info.st_mode);
+    char *text = is_file ? malloc(FILE_BYTES_MAX + 2) : NULL;
+    if (is_file && text == NULL) {
+        (void)close(fd);
+        return stet_error_set(e, STET_UNAVAILABLE, "out of memory");
+    }
     while (text != NULL && size <= FILE_BYTES_MAX) {
         got = read(fd, text + size, FILE_BYTES_MAX + 1 - size);
         if (got < 0 && errno == EINTR)

@@ -4,10 +4,10 @@ the same for its own allocations.
 The scenario: the probe opens its store (a new one, or one that was killed and has a log to replay), answers fifty messages, stops.
 Invariants: what was acknowledged is there after a restart without faults, and that restart is not refused; under the fault the
 process serves, waits alive for room on the disk (ENOSPC while opening), refuses while there is no memory at all, or ends with a
-documented exit code, not with 77 (damaged); nothing hangs, and what happened once is got over.
+documented exit code and a line in its log, not with 77 (damaged) or 78 (configuration); nothing hangs, and what happened once is got over.
 An allocation may also end it by SIGABRT (libzmq, RocksDB and our own ASSERT give up without memory).
 
-Usage: nth.py [--seed N] [--count CASES] [--seconds N] [--only io|memory]     without --count: every n
+Usage: nth.py [--seed N] [--count CASES] [--seconds N] [--only io|memory] [--jobs N]     without --count: every n
 Prints one JSON line. Exit 0: no violation.
 """
 
@@ -19,6 +19,7 @@ import shutil
 import signal
 import struct
 import sys
+import threading
 import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -158,43 +159,84 @@ def cases(scenario, options, rng):
     return every
 
 
+class Run:
+    """Cases by several workers at once, each with a broker and a data directory of its own: most of their time is waiting."""
+
+    def __init__(self, options):
+        self.options, self.started, self.lock = options, time.monotonic(), threading.Lock()
+        self.ends, self.violations, self.done, self.every, self.failures = {}, [], 0, [], []
+        self.hits = {"EIO": 0, "ENOSPC": 0, "SHORT": 0, "memory": 0}
+
+    def next(self):
+        with self.lock:
+            late = self.options.seconds and time.monotonic() - self.started > self.options.seconds
+            return self.every.pop() if self.every and not late and not self.failures else None
+
+    def work(self, worker):
+        """Cases until there are none; a worker that fails itself is no violation, but the run has failed."""
+        try:
+            with Parts(CONFIG) as parts:
+                parts.start("broker")
+                scenario = Scenario(parts)
+                scenario.make_template()
+                if worker == 0:
+                    self.every = cases(scenario, self.options, random.Random(self.options.seed))
+                    self.of = len(self.every)
+                    self.ready.set()
+                self.ready.wait()
+                for case in iter(self.next, None):
+                    self.case(scenario, *case)
+        except BaseException as error:  # told by the main thread
+            self.failures.append(error)
+            self.ready.set()
+
+    def case(self, scenario, kind, environment):
+        how, code, acked, (_, failures, _) = scenario.run(kind, environment)
+        found = violations_of(environment, how, code, scenario.log()) + scenario.judge(acked)
+        what = environment.get("STET_SHIM_FAIL", "memory")
+        with self.lock:
+            self.done += 1
+            self.hits[what] += failures > 0
+            end = f"{what}: {how if how != 'ended' else f'exit {code}'}"
+            self.ends[end] = self.ends.get(end, 0) + 1
+            for text in found:
+                self.violations.append(text)
+                print(f"VIOLATION {kind} {environment}: {text}\n    {scenario.log()[-900:]}", flush=True)
+
+    def run(self):
+        self.ready = threading.Event()
+        workers = [threading.Thread(target=self.work, args=(i,)) for i in range(self.options.jobs)]
+        for worker in workers:
+            worker.start()
+        for worker in workers:
+            worker.join()
+        if self.failures:
+            raise self.failures[0]
+
+
+def violations_of(environment, how, code, log):
+    """Of the life under the fault."""
+    memory, once = "STET_SHIM_FAIL" not in environment, environment["STET_SHIM_FOREVER"] == "0"
+    found = [how] if "hang" in how or "does not stop" in how or (once and how in ("refusing", "waiting")) else []
+    if code not in DOCUMENTED and not (memory and code == -signal.SIGABRT):
+        found.append(f"ended with {code}")
+    if how == "ended" and code and not log.strip():
+        found.append(f"ended with {code} without a word")
+    return found
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--count", type=int, default=0)
     parser.add_argument("--seconds", type=float, default=0)
+    parser.add_argument("--jobs", type=int, default=4)
     parser.add_argument("--only", choices=("io", "memory"))
-    options = parser.parse_args()
-    rng, started = random.Random(options.seed), time.monotonic()
-    ends, violations, done, hits = {}, [], 0, {"EIO": 0, "ENOSPC": 0, "SHORT": 0, "memory": 0}
-    with Parts(CONFIG) as parts:
-        parts.start("broker")
-        scenario = Scenario(parts)
-        scenario.make_template()
-        every = cases(scenario, options, rng)
-        for kind, environment in every:
-            if options.seconds and time.monotonic() - started > options.seconds:
-                break
-            done += 1
-            how, code, acked, (_, failures, _) = scenario.run(kind, environment)
-            what = environment.get("STET_SHIM_FAIL", "memory")
-            hits[what] += failures > 0
-            end = how if how != "ended" else f"exit {code}"
-            ends[f"{what}: {end}"] = ends.get(f"{what}: {end}", 0) + 1
-            found = []
-            once = environment["STET_SHIM_FOREVER"] == "0"
-            starved = what == "memory" and not once and how == "hang"  # not even a registration can be built
-            if ("hang" in how and not starved) or "does not stop" in how or (once and how in ("refusing", "waiting")):
-                found.append(how)
-            if code not in DOCUMENTED and not (what == "memory" and code == -signal.SIGABRT):
-                found.append(f"ended with {code}")
-            found += scenario.judge(acked)
-            for text in found:
-                violations.append(text)
-                print(f"VIOLATION {kind} {environment}: {text}\n    {scenario.log()[-700:]}", flush=True)
-        print(json.dumps({"seed": options.seed, "seconds": round(time.monotonic() - started), "cases": done, "of": len(every),
-                          "hits": hits, "ends": ends, "violations": len(violations)}))
-    return 1 if violations or done == 0 else 0
+    run = Run(parser.parse_args())
+    run.run()
+    print(json.dumps({"seed": run.options.seed, "seconds": round(time.monotonic() - run.started), "cases": run.done, "of": run.of,
+                      "hits": run.hits, "ends": dict(sorted(run.ends.items())), "violations": len(run.violations)}))
+    return 1 if run.violations or run.done == 0 else 0
 
 
 if __name__ == "__main__":
