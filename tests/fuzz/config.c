@@ -120,7 +120,10 @@ void fuzz_one(const uint8_t *data, size_t size) {
         return;
     }
     check_values(config, text);
-    bool secret = stet_config_str(config, STET_SETTING_openai_api_key)[0] != '\0';
+    bool secret = false;
+    for (int i = 0; i < STET_SETTINGS_COUNT; i++)
+        secret |=
+            stet_setting_at((stet_setting)i)->secret && stet_config_str(config, (stet_setting)i)[0] != '\0';
     stet_code rc = load(f, text, 0644, &open, &e);
     ASSERT(rc == (secret ? STET_INVALID : STET_OK));
 
