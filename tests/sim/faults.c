@@ -40,8 +40,15 @@ static void choose_settings(sim *s) {
     SET(actor_credit, "1", "4", "2048", "2048");
     SET(broker_queue_max, "2", "64", "8192");
     SET(broker_heartbeat, "250ms", "1s");
+    SET(broker_queue_bytes, "64M", "64M", "64K");
+    SET(broker_sessions_max, "4096", "4096", "1", "3");
+    SET(broker_timeout, "30s", "2s");
     SET(drafter_concurrency, "1", "4");
+    SET(actor_events_keep, "30d", "30d", "30d", "30d", "1s", "20s");
+    s->history.forgets = stet_config_int(s->config, STET_SETTING_actor_events_keep) < SIM_LONGEST_MS;
     SET(drafter_attempts, "1", "3");
+    SET(drafter_call_tries, "1", "3");
+    SET(drafter_jobs_keep, "30d", "30d", "30d", "1s", "10s");
     SET(drafter_call_backoff, "10ms", "1s");
     SET(drafter_job_backoff, "50ms", "5s");
     SET(drafter_progress_every, "0ms", "500ms");

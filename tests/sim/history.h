@@ -63,6 +63,7 @@ typedef struct history {
     char *names[HISTORY_NAMES_MAX];
     uint32_t names_count;
     uint16_t slots[HISTORY_SLOTS]; /* of a name, by its hash: its number + 1 */
+    bool forgets;                  /* old events are removed: what is there begins anywhere */
     bool whole; /* the end was quiet: everything that was begun has come to its end and was read */
 } history;
 

@@ -142,6 +142,9 @@ static void print_totals(const sim_totals *t, double seconds, bool faults) {
         (unsigned long long)t->refusals, (unsigned long long)t->unknown, (unsigned long long)t->effects,
         (unsigned long long)t->events_seen, (unsigned long long)t->taken, (unsigned long long)t->messages,
         (unsigned long long)t->commits, (unsigned long long)t->starts);
+    if (faults)
+        (void)printf("  at rest after the last fault at most %lld s, after more than 30 s in %llu seeds\n",
+                     (long long)(t->rest_ms_max / 1000), (unsigned long long)t->rests_late);
     for (int i = 0; faults && i < FAULTS_COUNT; i++)
         (void)printf("  %-26s %llu\n", fault_name((sim_fault)i), (unsigned long long)t->faults[i]);
 }

@@ -8,7 +8,13 @@
 
 #include <stdlib.h>
 
-enum { REST_MAX_MS = 240000, REST_STEP_MS = 1000, READERS_MS = 45000, STEPS_MAX = 3000000 };
+enum {
+    REST_MAX_MS = 240000,
+    REST_LATE_MS = 30000,
+    REST_STEP_MS = 1000,
+    READERS_MS = 45000,
+    STEPS_MAX = 3000000
+};
 
 sim *sim_new(void) {
     stet_error error;
@@ -101,7 +107,7 @@ static void pending(sim *s, const char *what, uint64_t number) {
 /* Until nothing waits any more; then a little, so that readers can read to the end. */
 static void come_to_rest(sim *s) {
     const char *what = "requests";
-    int64_t until_ms = s->world.boot_ms + REST_MAX_MS;
+    int64_t begun_ms = s->world.boot_ms, until_ms = begun_ms + REST_MAX_MS;
     uint64_t waiting = 1;
     while (waiting > 0 && s->world.boot_ms < until_ms && !s->world.failed) {
         run_until(s, s->world.boot_ms + REST_STEP_MS);
@@ -113,8 +119,11 @@ static void come_to_rest(sim *s) {
         }
     }
     pending(s, what, waiting);
-    finale_heads(
-        s); /* before the readers' time: what a clock that was ahead has put off may still happen in it */
+    if (s->world.boot_ms - begun_ms > s->totals.rest_ms_max)
+        s->totals.rest_ms_max = s->world.boot_ms - begun_ms;
+    s->totals.rests_late += s->world.boot_ms - begun_ms > REST_LATE_MS;
+    /* Before the readers' time: what a clock that was ahead has put off may still happen in it. */
+    finale_heads(s);
     run_until(s, s->world.boot_ms + READERS_MS);
     s->history.whole = true;
 }

@@ -30,6 +30,7 @@ enum {
     SIM_OPS_WORK = 12288, /* these asked again; the rest is for the end */
     SIM_JOBS_MAX = 256,
     SIM_NAME_SIZE = 24,
+    SIM_LONGEST_MS = 3600000, /* what is kept for longer than a run is there at its end */
     SIM_PROJECTS = 3,
     SIM_SESSIONS = 3,
     SIM_ACCOUNTS = 4
@@ -340,6 +341,8 @@ typedef struct finale_count { /* how often a message is found somewhere */
 typedef struct sim_totals {
     uint64_t seeds, violations;
     int64_t simulated_ms, clock_jumped_ms;
+    int64_t rest_ms_max; /* from the last fault until nothing waited any more */
+    uint64_t rests_late;
     uint64_t requests, answers, refusals, unknown, effects, events_seen, messages, commits, starts, taken;
     uint64_t faults[FAULTS_COUNT];
 } sim_totals;

@@ -291,11 +291,31 @@ static void a_refusal_of_a_request_that_was_sent_twice_says_nothing_of_the_other
     history_done(h);
 }
 
+/* Old events may be gone, for readers too; but none comes twice. */
+static void what_forgets_may_begin_anywhere_and_go_on_later_but_not_again(void **state) {
+    char text[CHECKER_TEXT_SIZE];
+    history all = {.records = NULL}, *h = &all;
+    (void)state;
+    good(h);
+    uint32_t session = history_name_of(h, "forgetting session");
+    ADD(STORED, .stream = session, .number = 7, .hash = 7);
+    ADD(EVENT, .stream = session, .number = 3, .hash = 3);
+    ADD(EVENT, .stream = session, .number = 7, .hash = 7);
+    assert_false(checker_run(h, text));
+    h->forgets = true;
+    if (!checker_run(h, text))
+        fail_msg("%s", text);
+    ADD(EVENT, .stream = session, .number = 7, .hash = 7);
+    assert_false(checker_run(h, text));
+    history_done(h);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_good_history_passes),
         cmocka_unit_test(each_bad_history_is_rejected),
         cmocka_unit_test(a_refusal_of_a_request_that_was_sent_twice_says_nothing_of_the_other_copy),
+        cmocka_unit_test(what_forgets_may_begin_anywhere_and_go_on_later_but_not_again),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
