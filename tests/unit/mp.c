@@ -235,6 +235,50 @@ static void values_are_found_by_key(void **state) {
     assert_false(stet_mp_find((stet_str){NULL, 0}, "at", &r));
 }
 
+static void what_is_missing_or_of_another_type_is_the_fallback(void **state) {
+    (void)state;
+    CLEANUP(stet_buf_done) stet_buf b = STET_BUF(1024);
+    a_map(&b);
+    stet_str map = stet_buf_str(&b);
+    static const char *const others[] = {"missing", "list"};
+    for (size_t i = 0; i < COUNT_OF(others); i++) {
+        assert_true(stet_str_is(stet_mp_get_str(map, others[i], STET_STR("?")), "?"));
+        assert_int_equal(stet_mp_get_uint(map, others[i], 7), 7);
+        assert_int_equal(stet_mp_get_int(map, others[i], -7), -7);
+        assert_true(stet_mp_get_bool(map, others[i], true));
+        assert_false(stet_mp_get_bool(map, others[i], false));
+        assert_true(stet_mp_get_double(map, others[i], 0.25) == 0.25);
+    }
+    stet_str odd = BYTES(0x82, 5, 0xa1, 'a', 0xa1, 'a', 9); /* a key that is no string is passed over */
+    assert_int_equal(stet_mp_get_uint(odd, "a", 0), 9);
+    assert_int_equal(stet_mp_get_uint(BYTES(0x82, 5, 0xa1, 'a', 0xa1), "a", 3), 3); /* cut behind it */
+    assert_int_equal(stet_mp_get_uint(BYTES(0x81, 0xa1, 'a'), "a", 3), 3);
+}
+
+static void numbers_are_read_as_any_type_that_holds_them(void **state) {
+    (void)state;
+    stet_str most = BYTES(0xcf, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff);
+    stet_mp_reader r = stet_mp_reader_of(most);
+    assert_int_equal(stet_mp_read_int(&r), 0);
+    assert_true(r.failed);
+    r = stet_mp_reader_of(most);
+    assert_true(stet_mp_read_uint(&r) == UINT64_MAX);
+    assert_false(r.failed);
+    r = stet_mp_reader_of(BYTES(0xcf, 0x7f, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff));
+    assert_true(stet_mp_read_int(&r) == INT64_MAX);
+    r = stet_mp_reader_of(BYTES(0xfe, 0xfe, 0x05, 0xca, 0x3f, 0x80, 0x00, 0x00, 0xc3));
+    assert_int_equal(stet_mp_read_int(&r), -2);
+    assert_true(stet_mp_read_double(&r) == -2);
+    assert_true(stet_mp_read_double(&r) == 5);
+    assert_true(stet_mp_read_double(&r) == 1);
+    assert_false(r.failed);
+    assert_true(stet_mp_read_double(&r) == 0); /* true is no number */
+    assert_true(r.failed);
+    r = stet_mp_reader_of(BYTES(0xff));
+    assert_int_equal(stet_mp_read_uint(&r), 0); /* -1 is not unsigned */
+    assert_true(r.failed);
+}
+
 static void a_cut_at_any_byte_is_refused_and_never_read_past(void **state) {
     (void)state;
     CLEANUP(stet_buf_done) stet_buf b = STET_BUF(1024);
@@ -540,6 +584,8 @@ int main(void) {
         cmocka_unit_test(open_containers_close_with_the_smallest_header),
         cmocka_unit_test(a_full_buffer_fails_and_stays_failed),
         cmocka_unit_test(values_are_found_by_key),
+        cmocka_unit_test(what_is_missing_or_of_another_type_is_the_fallback),
+        cmocka_unit_test(numbers_are_read_as_any_type_that_holds_them),
         cmocka_unit_test(a_cut_at_any_byte_is_refused_and_never_read_past),
         cmocka_unit_test(failure_of_the_reader_is_sticky_and_yields_zeros),
         cmocka_unit_test(hostile_headers_are_refused_at_once),

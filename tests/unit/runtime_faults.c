@@ -250,6 +250,118 @@ static void a_damaged_row_is_an_internal_error_and_not_a_crash(void **state) {
     rig_free(r);
 }
 
+static void damage(rig *r, uint8_t table, uint32_t n) {
+    stet_key key = nth_key(r, table, n);
+    stet_batch_put(stet_store_batch(r->store), stet_key_bytes(&key), STET_STR("\xC1"));
+    rig_round(r);
+}
+
+static uint64_t version(rig *r) {
+    rig_request(r, 990000, "drafter.document.get", "{\"projectId\":\"p1\"}");
+    rig_round(r);
+    uint64_t n = stet_mp_get_uint(rig_body(r, rig_answer(r, 990000)), "version", 0);
+    rig_forget(r);
+    return n;
+}
+
+static void an_answer_that_cannot_be_read_is_no_reason_to_apply_the_request_again(void **state) {
+    rig *r = rig_new();
+    (void)state;
+    stet_error e;
+    with_rows(r);
+    uint64_t before = version(r);
+    damage(r, STET_TABLE_DUPLICATES, 0);
+    rig_request(r, 0, "drafter.document.put", body_of(1));
+    rig_round(r);
+    stet_error_decode(rig_body(r, rig_answer(r, 0)), &e);
+    assert_int_equal(e.code, STET_INTERNAL);
+    assert_int_equal(version(r), before);
+    rig_free(r);
+}
+
+static void a_message_whose_mark_cannot_be_read_stays_with_its_sender(void **state) {
+    rig *r = rig_new();
+    (void)state;
+    stet_error e;
+    with_rows(r);
+    uint64_t before = version(r);
+    damage(r, STET_TABLE_INBOX_MARKS, 0);
+    rig_send(r, 2, "drafter.document.put", "{\"projectId\":\"p1\",\"baseVersion\":0,\"markdown\":\"\"}");
+    rig_round(r);
+    stet_error_decode(rig_body(r, rig_find_kind(r, STET_KIND_ERROR, 0)), &e);
+    assert_int_equal(e.code, STET_UNAVAILABLE);
+    assert_int_equal(rig_count_kind(r, STET_KIND_ACK), 0);
+    assert_int_equal(version(r), before);
+    rig_free(r);
+}
+
+static void acknowledge(rig *r, uint64_t sequence) {
+    stet_envelope envelope = {.kind = STET_KIND_ACK,
+                              .id = rig_id(1),
+                              .command = STET_STR("alerts.raise"),
+                              .service = STET_STR("alerts"),
+                              .epoch = 1,
+                              .sequence = sequence};
+    rig_message(r, &envelope, NULL);
+    rig_round(r);
+}
+
+static void nothing_is_sent_or_taken_back_by_a_head_that_cannot_be_read(void **state) {
+    rig *r = rig_new();
+    (void)state;
+    stet_error e;
+    with_rows(r);
+    uint64_t before = version(r);
+    damage(r, STET_TABLE_OUTBOX_HEADS, 0);
+    rig_request(r, 100, "drafter.document.put", body_of(2)); /* sends */
+    rig_request(r, 101, "drafter.stats", "{}");
+    rig_round(r);
+    for (uint32_t n = 100; n <= 101; n++) {
+        stet_error_decode(rig_body(r, rig_answer(r, n)), &e);
+        assert_int_equal(e.code, STET_INTERNAL);
+    }
+    assert_int_equal(version(r), before);
+    size_t logged = r->errors_logged;
+    acknowledge(r, 3);
+    assert_int_equal(r->errors_logged, logged + 1);
+    (void)nth_key(r, STET_TABLE_OUTBOX, 2); /* all three messages are there */
+    rig_free(r);
+}
+
+static void a_channel_whose_next_message_is_damaged_stops_and_the_rest_goes_on(void **state) {
+    (void)state;
+    for (int missing = 0; missing <= 1; missing++) {
+        rig *r = rig_new();
+        r->line_down = true;
+        with_rows(r);
+        if (missing) {
+            stet_key key = nth_key(r, STET_TABLE_OUTBOX, 1);
+            stet_batch_delete(stet_store_batch(r->store), stet_key_bytes(&key));
+            rig_round(r);
+        } else {
+            damage(r, STET_TABLE_OUTBOX, 1);
+        }
+        rig_crash(r);
+        r->line_down = false;
+        for (int i = 0; i < 100; i++) {
+            rig_later(r, 200);
+            if (i == 50)
+                acknowledge(r, 1);
+            rig_round(r);
+        }
+        for (size_t i = 0; i < r->sent_count; i++) {
+            stet_envelope envelope = rig_envelope(r, i);
+            assert_true(envelope.kind != STET_KIND_SEND || envelope.sequence == 1);
+        }
+        assert_int_equal(r->errors_logged, 1); /* said once */
+        uint64_t before = version(r);
+        rig_request(r, 100, "drafter.document.put", body_of(0));
+        rig_round(r);
+        assert_int_equal(version(r), before + 1);
+        rig_free(r);
+    }
+}
+
 /* Seconds pass, with time for whole passes of the sweep. */
 static void minutes(rig *r, int count) {
     for (int i = 0; i < count * 4; i++) {
@@ -302,6 +414,10 @@ int main(void) {
         cmocka_unit_test(the_check_finds_a_row_that_cannot_be_read),
         cmocka_unit_test(the_check_finds_rows_that_nothing_justifies),
         cmocka_unit_test(a_damaged_row_is_an_internal_error_and_not_a_crash),
+        cmocka_unit_test(an_answer_that_cannot_be_read_is_no_reason_to_apply_the_request_again),
+        cmocka_unit_test(a_message_whose_mark_cannot_be_read_stays_with_its_sender),
+        cmocka_unit_test(nothing_is_sent_or_taken_back_by_a_head_that_cannot_be_read),
+        cmocka_unit_test(a_channel_whose_next_message_is_damaged_stops_and_the_rest_goes_on),
         cmocka_unit_test(a_clock_that_is_set_forward_takes_nothing_away_early),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,4 +1,5 @@
 /* The two small binary layouts: the commit record and the witness. */
+#include "proto/base/paths.h"
 #include "store/commit_record.h"
 #include "store/witness.h"
 #include "tests/unit/store_fixture.h"
@@ -139,6 +140,51 @@ static void a_first_write_that_never_arrived_is_no_damage(void **state) {
     fixture_remove_directory(&f);
 }
 
+static void a_witness_that_cannot_be_read_or_made_is_an_error(void **state) {
+    (void)state;
+    fixture f = {.memory = false};
+    fixture_make_directory(&f);
+    stet_witness_record record, none = {.state = STET_WITNESS_NONE};
+    stet_witness *witness = NULL;
+    char path[300], lost[300], endless[STET_PATH_MAX + 1];
+    memset(endless, 'x', sizeof endless - 1);
+    endless[sizeof endless - 1] = '\0';
+    CHECK_CODE(&f, stet_witness_read(endless, &record, &f.e), STET_INVALID);
+    CHECK_CODE(&f, stet_witness_open(endless, &none, &witness, &f.e), STET_INVALID);
+    (void)snprintf(lost, sizeof lost, "%s/not/there", f.directory);
+    CHECK_OK(&f, stet_witness_read(lost, &record, &f.e)); /* a store that was never there has none */
+    assert_int_equal(record.state, STET_WITNESS_NONE);
+    assert_int_not_equal(stet_witness_open(lost, &none, &witness, &f.e), STET_OK);
+    (void)snprintf(path, sizeof path, "%s/witness", f.directory);
+    assert_int_equal(mkdir(path, 0700), 0);
+    assert_int_not_equal(stet_witness_read(f.directory, &record, &f.e), STET_OK);
+    assert_non_null(strstr(f.e.message, path));
+    assert_int_not_equal(stet_witness_open(f.directory, &none, &witness, &f.e), STET_OK);
+    assert_null(witness);
+    assert_int_equal(rmdir(path), 0);
+    assert_int_equal(symlink("witness", path), 0); /* of itself */
+    assert_int_not_equal(stet_witness_read(f.directory, &record, &f.e), STET_OK);
+    fixture_remove_directory(&f);
+}
+
+static void a_witness_that_cannot_be_written_says_that_the_process_has_to_end(void **state) {
+    (void)state;
+    fixture f = {.memory = false};
+    fixture_make_directory(&f);
+    stet_witness_record none = {.state = STET_WITNESS_NONE};
+    stet_witness *witness;
+    stet_hash hash = {{1}};
+    char path[300];
+    (void)snprintf(path, sizeof path, "%s/witness", f.directory);
+    assert_int_equal(symlink("/dev/full", path), 0);
+    CHECK_OK(&f, stet_witness_open(f.directory, &none, &witness, &f.e));
+    CHECK_CODE(&f, stet_witness_write(witness, 1, 1, &hash, &f.e), STET_BUSY);
+    assert_non_null(strstr(f.e.message, "end the process"));
+    assert_null(stet_witness_close(witness));
+    assert_null(stet_witness_close(NULL));
+    fixture_remove_directory(&f);
+}
+
 int main(void) {
     if (sodium_init() < 0)
         return 1;
@@ -148,6 +194,8 @@ int main(void) {
         cmocka_unit_test(the_body_is_a_write_batch_in_key_order),
         cmocka_unit_test(a_torn_slot_leaves_the_one_before),
         cmocka_unit_test(a_first_write_that_never_arrived_is_no_damage),
+        cmocka_unit_test(a_witness_that_cannot_be_read_or_made_is_an_error),
+        cmocka_unit_test(a_witness_that_cannot_be_written_says_that_the_process_has_to_end),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
