@@ -245,8 +245,7 @@ static void what_is_missing_or_of_another_type_is_the_fallback(void **state) {
         assert_true(stet_str_is(stet_mp_get_str(map, others[i], STET_STR("?")), "?"));
         assert_int_equal(stet_mp_get_uint(map, others[i], 7), 7);
         assert_int_equal(stet_mp_get_int(map, others[i], -7), -7);
-        assert_true(stet_mp_get_bool(map, others[i], true));
-        assert_false(stet_mp_get_bool(map, others[i], false));
+        assert_true(stet_mp_get_bool(map, others[i], true) && !stet_mp_get_bool(map, others[i], false));
         assert_true(stet_mp_get_double(map, others[i], 0.25) == 0.25);
     }
     stet_str odd = BYTES(0x82, 5, 0xa1, 'a', 0xa1, 'a', 9); /* a key that is no string is passed over */
@@ -274,9 +273,7 @@ static void numbers_are_read_as_any_type_that_holds_them(void **state) {
     assert_false(r.failed);
     assert_true(stet_mp_read_double(&r) == 0); /* true is no number */
     assert_true(r.failed);
-    r = stet_mp_reader_of(BYTES(0xff));
-    assert_int_equal(stet_mp_read_uint(&r), 0); /* -1 is not unsigned */
-    assert_true(r.failed);
+    assert_int_equal(stet_mp_get_uint(BYTES(0x81, 0xa1, 'a', 0xff), "a", 3), 3); /* -1 is not unsigned */
 }
 
 static void a_cut_at_any_byte_is_refused_and_never_read_past(void **state) {
