@@ -365,6 +365,7 @@ static stet_code load_file(stet_config *self, const char *path, stet_error *e) {
     stet_code rc = read_file(path, &text, &size, &mode, e);
     if (rc != STET_OK)
         return rc;
+    ASSERT(text != NULL);
     rc = check_text(path, text, size, e);
     if (rc == STET_OK && size > 0) {
         zconfig_t *root = zconfig_str_load(text);
