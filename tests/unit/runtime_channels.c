@@ -164,6 +164,27 @@ static void after_a_restart_the_channel_goes_on_from_what_was_acked(void **state
     rig_free(r);
 }
 
+/* As when the receiver had them all, and the sender died before it heard so. */
+static void many_messages_acknowledged_at_once_are_deleted_in_steps(void **state) {
+    enum { COUNT = OUTBOX_ACK_ROWS_MAX + 200 };
+    rig *r = rig_new();
+    (void)state;
+    r->line_down = true;
+    for (uint32_t i = 0; i < COUNT; i += 100)
+        give(r, 1 + i, COUNT - i < 100 ? COUNT - i : 100);
+    rig_crash(r);
+    r->line_down = false;
+    ack(r, COUNT);
+    rig_round(r);
+    assert_int_equal(pending(r), COUNT - OUTBOX_ACK_ROWS_MAX);
+    rig_later(r, 6000);
+    rig_round(r);
+    ack(r, COUNT);
+    rig_round(r);
+    assert_int_equal(pending(r), 0);
+    rig_free(r);
+}
+
 static void a_message_whose_commit_was_lost_is_not_sent_and_its_number_is_given_again(void **state) {
     rig *r = rig_new();
     (void)state;
@@ -488,6 +509,7 @@ int main(void) {
         cmocka_unit_test(a_refused_message_is_tried_again_with_growing_pauses_one_at_a_time),
         cmocka_unit_test(silence_for_two_seconds_begins_again_from_the_mark),
         cmocka_unit_test(after_a_restart_the_channel_goes_on_from_what_was_acked),
+        cmocka_unit_test(many_messages_acknowledged_at_once_are_deleted_in_steps),
         cmocka_unit_test(a_message_whose_commit_was_lost_is_not_sent_and_its_number_is_given_again),
         cmocka_unit_test(old_and_wild_acks_change_nothing),
         cmocka_unit_test(a_receiver_that_has_more_than_was_given_shows_that_the_store_lost_it),

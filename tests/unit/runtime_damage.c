@@ -221,6 +221,78 @@ static void the_first_turn_knows_the_largest_id_that_was_answered(void **state) 
     turn_free(turn);
 }
 
+/* ---- the outbox ---- */
+
+static void a_new_epoch_counts_from_what_was_acknowledged(void **state) {
+    (void)state;
+    stet_turn *turn = turn_new();
+    stet_outbox outbox = {.count = 0};
+    stet_outbox_head head;
+    stet_error e;
+    stet_key key = row_key(ROW_HEAD);
+    stet_batch_put(stet_turn_batch(turn), stet_key_bytes(&key), STET_STR("\x96\x01\x63\x01\x09\x04\x00"));
+    assert_int_equal(stet_outbox_load(&outbox, turn, &e), STET_OK);
+    assert_int_equal(stet_outbox_head_read(turn, STET_STR("metrics"), &head, &e), STET_OK);
+    assert_int_equal(head.epoch, stet_store_epoch(turn->store));
+    assert_int_equal(head.base, 4);
+    assert_int_equal(head.given, 9);
+    assert_int_equal(outbox.channels[0].base, 4);
+    turn_free(turn);
+}
+
+static void there_is_room_for_so_many_channels_and_no_more(void **state) {
+    (void)state;
+    stet_turn *turn = turn_new();
+    stet_error e;
+    for (int i = 1; i <= OUTBOX_CHANNELS_MAX + 1; i++) {
+        char name[] = {'s', (char)('a' + i / 10), (char)('a' + i % 10), '\0'};
+        stet_outbox outbox = {.count = 0};
+        stet_key key = stet_key_of(STET_TABLE_OUTBOX_HEADS);
+        stet_key_str(&key, stet_str_of(name));
+        stet_key_u64(&key, 0);
+        stet_batch_put(stet_turn_batch(turn), stet_key_bytes(&key), STET_STR("\x96\x01\x01\x00\x05\x02\x00"));
+        stet_code rc = stet_outbox_load(&outbox, turn, &e);
+        assert_int_equal(rc, i <= OUTBOX_CHANNELS_MAX ? STET_OK : STET_INTERNAL);
+    }
+    turn_free(turn);
+}
+
+static void what_no_command_takes_is_not_given(void **state) {
+    (void)state;
+    stet_turn *turn = turn_new();
+    stet_outbox_head head;
+    stet_error e;
+    turn->send_struct = malloc(stet_turn_struct_size_max());
+    assert_int_equal(stet_turn_send(turn, "metrics.no_such_command", STET_STR("\x80"), &e), STET_INTERNAL);
+    assert_int_equal(stet_turn_send(turn, "alerts.raise", STET_STR("\x80"), &e), STET_INVALID);
+    assert_int_equal(stet_batch_count(stet_turn_batch(turn)), 0);
+    assert_int_equal(stet_outbox_head_read(turn, STET_STR("alerts"), &head, &e), STET_OK);
+    assert_int_equal(head.given, 0);
+    free(turn->send_struct);
+    turn_free(turn);
+}
+
+/* When the loop has to look at the outbox again. */
+static void the_outbox_wakes_for_what_may_be_sent_and_for_silence(void **state) {
+    (void)state;
+    stet_outbox outbox = {.count = 0};
+    assert_true(stet_outbox_wake_boot_ms(&outbox) == INT64_MAX);
+    outbox.count = 3;
+    outbox.channels[0] = (stet_channel){.acked = 5, .sent = 5, .released = 5}; /* nothing waits */
+    outbox.channels[1] = (stet_channel){.acked = 1, .sent = 1, .released = 5, .damaged = true};
+    outbox.channels[2] = (stet_channel){.acked = 1, .sent = 1, .released = 1};
+    assert_true(stet_outbox_wake_boot_ms(&outbox) == INT64_MAX);
+    outbox.channels[2] = (stet_channel){.acked = 1, .sent = 4, .released = 4, .progress_boot_ms = 7000};
+    assert_int_equal(stet_outbox_wake_boot_ms(&outbox), 7000 + OUTBOX_SILENCE_MS);
+    outbox.channels[0] =
+        (stet_channel){.acked = 5, .sent = 5, .released = 6, .blocked_boot_ms = 7100, .backoff_ms = 100};
+    assert_int_equal(stet_outbox_wake_boot_ms(&outbox), 7100);
+    outbox.channels[0].sent = 6; /* one at a time while the channel does not work */
+    outbox.channels[0].released = 7;
+    outbox.channels[0].progress_boot_ms = 6900;
+    assert_int_equal(stet_outbox_wake_boot_ms(&outbox), 6900 + OUTBOX_SILENCE_MS);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(numbers_of_a_channel_are_in_order_and_end),
@@ -230,6 +302,10 @@ int main(void) {
         cmocka_unit_test(a_hash_of_another_size_is_damaged),
         cmocka_unit_test(a_disk_that_cannot_be_read_is_never_taken_for_a_missing_row),
         cmocka_unit_test(the_first_turn_knows_the_largest_id_that_was_answered),
+        cmocka_unit_test(a_new_epoch_counts_from_what_was_acknowledged),
+        cmocka_unit_test(there_is_room_for_so_many_channels_and_no_more),
+        cmocka_unit_test(what_no_command_takes_is_not_given),
+        cmocka_unit_test(the_outbox_wakes_for_what_may_be_sent_and_for_silence),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

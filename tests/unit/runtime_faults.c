@@ -295,6 +295,33 @@ static void a_message_whose_mark_cannot_be_read_stays_with_its_sender(void **sta
     rig_free(r);
 }
 
+static void on_a_full_disk_reads_are_answered_and_writes_come_back(void **state) {
+    rig *r = rig_new();
+    (void)state;
+    stet_error e;
+    with_rows(r);
+    uint64_t before = version(r);
+    stet_store_memory_full(r->store, true);
+    rig_later(r, 1000);
+    rig_request(r, 100, "drafter.document.put", body_of(0));
+    rig_send(r, 2, "drafter.document.put", "{\"projectId\":\"p1\",\"baseVersion\":0,\"markdown\":\"\"}");
+    rig_request(r, 0, "drafter.document.put",
+                "{\"projectId\":\"p1\",\"baseVersion\":0,\"markdown\":\"event\"}");
+    rig_round(r);
+    stet_error_decode(rig_body(r, rig_answer(r, 100)), &e);
+    assert_int_equal(e.code, STET_UNAVAILABLE);
+    assert_int_equal(e.retry_after_ms, 1000);
+    assert_int_equal(rig_envelope(r, rig_answer(r, 0)).kind, STET_KIND_REPLY); /* it was answered before */
+    assert_int_equal(rig_count_kind(r, STET_KIND_ACK), 0);
+    assert_int_equal(version(r), before);
+    stet_store_memory_full(r->store, false);
+    rig_later(r, 1000);
+    rig_request(r, 100, "drafter.document.put", body_of(0));
+    rig_round(r);
+    assert_int_equal(version(r), before + 1);
+    rig_free(r);
+}
+
 static void acknowledge(rig *r, uint64_t sequence) {
     stet_envelope envelope = {.kind = STET_KIND_ACK,
                               .id = rig_id(1),
@@ -415,6 +442,7 @@ int main(void) {
         cmocka_unit_test(the_check_finds_rows_that_nothing_justifies),
         cmocka_unit_test(a_damaged_row_is_an_internal_error_and_not_a_crash),
         cmocka_unit_test(an_answer_that_cannot_be_read_is_no_reason_to_apply_the_request_again),
+        cmocka_unit_test(on_a_full_disk_reads_are_answered_and_writes_come_back),
         cmocka_unit_test(a_message_whose_mark_cannot_be_read_stays_with_its_sender),
         cmocka_unit_test(nothing_is_sent_or_taken_back_by_a_head_that_cannot_be_read),
         cmocka_unit_test(a_channel_whose_next_message_is_damaged_stops_and_the_rest_goes_on),

@@ -277,6 +277,43 @@ static void a_crash_in_memory_forgets_what_was_not_handed_out(void **state) {
     fixture_expect(f, "b", "3");
 }
 
+static void after_a_commit_that_failed_there_is_no_other(void **state) {
+    fixture *f = *state;
+    stet_completion done;
+    uint64_t ticket;
+    if (!f->memory)
+        return;
+    fixture_put(f, "a", "1");
+    fixture_commit(f);
+    stet_store_memory_fail_commit(f->store, STET_COMMIT_UNKNOWN);
+    fixture_put(f, "a", "2");
+    (void)fixture_submit(f);
+    assert_true(stet_store_next_completion(f->store, &done));
+    assert_int_equal(done.result, STET_COMMIT_UNKNOWN);
+    fixture_put(f, "b", "1");
+    CHECK_CODE(f, stet_batch_commit(stet_store_batch(f->store), FIXTURE_WALL_MS, &ticket, &f->e),
+               STET_INTERNAL);
+    assert_non_null(strstr(f->e.message, "end the process"));
+    assert_false(stet_store_commit_in_flight(f->store));
+}
+
+static void a_read_that_failed_is_kept_also_when_nobody_wants_to_know(void **state) {
+    fixture *f = *state;
+    stet_key k;
+    stet_str value;
+    stet_batch *batch = stet_store_batch(f->store);
+    assert_int_equal(stet_batch_get(batch, fixture_key(&k, "a"), &value, NULL), STET_NOT_FOUND);
+    CHECK_OK(f, stet_store_read_status(f->store, &f->e));
+    if (!f->memory)
+        return;
+    stet_store_memory_fail_reads(f->store);
+    assert_int_equal(stet_batch_get(batch, fixture_key(&k, "a"), &value, NULL), STET_INTERNAL);
+    CHECK_CODE(f, stet_store_read_status(f->store, &f->e), STET_INTERNAL);
+    assert_true(f->e.message[0] != '\0');
+    fixture_put(f, "a", "1"); /* what was just written needs no disk */
+    fixture_expect(f, "a", "1");
+}
+
 static void overwriting_in_memory_does_not_grow_for_ever(void **state) {
     fixture *f = *state;
     if (!f->memory)
@@ -312,7 +349,6 @@ int main(void) {
         BOTH(reads_go_through_the_batch_in_flight),
         BOTH(rollback_nests),
         BOTH(a_row_inserted_and_deleted_again_is_not_written),
-        BOTH(a_row_inserted_and_deleted_again_is_not_written),
         BOTH(a_value_read_outlives_rollback_and_completion),
         BOTH(a_value_over_its_limit_fails_the_batch),
         BOTH(a_batch_over_its_limit_fails_until_rolled_back_to_before),
@@ -321,6 +357,8 @@ int main(void) {
         BOTH(what_is_committed_is_there_after_opening_again),
         BOTH(closing_waits_for_the_commit_in_flight),
         BOTH(a_crash_in_memory_forgets_what_was_not_handed_out),
+        BOTH(after_a_commit_that_failed_there_is_no_other),
+        BOTH(a_read_that_failed_is_kept_also_when_nobody_wants_to_know),
         BOTH(overwriting_in_memory_does_not_grow_for_ever),
         BOTH(figures_count_commits_and_rows),
     };

@@ -49,10 +49,27 @@ static void a_record_that_is_cut_foreign_or_contradictory_is_refused(void **stat
     record.number = 1; /* the first has nothing before it */
     stet_commit_record_encode(&record, bytes);
     assert_int_equal(stet_commit_record_decode(stet_str_from(bytes, sizeof bytes), &back, &e), STET_INVALID);
+    for (int i = 0; i < 4;
+         i++) { /* a first commit with something before it, another one without; no owner, no rows */
+        record = sample();
+        record.number = i == 0 ? 0 : record.number;
+        record.epoch = i == 1 ? 0 : record.epoch;
+        record.rows = i == 2 ? 0 : record.rows;
+        if (i == 3)
+            memset(record.previous.bytes, 0, sizeof record.previous.bytes);
+        stet_commit_record_encode(&record, bytes);
+        assert_int_equal(stet_commit_record_decode(stet_str_from(bytes, sizeof bytes), &back, &e),
+                         STET_INVALID);
+        assert_non_null(strstr(e.message, "contradicts itself"));
+    }
+    static const size_t fixed[] = {0, 6, 7}; /* the magic, and two bytes that are zero */
     record = sample();
-    record.epoch = 0;
-    stet_commit_record_encode(&record, bytes);
-    assert_int_equal(stet_commit_record_decode(stet_str_from(bytes, sizeof bytes), &back, &e), STET_INVALID);
+    for (size_t i = 0; i < COUNT_OF(fixed); i++) {
+        stet_commit_record_encode(&record, bytes);
+        bytes[fixed[i]] ^= 1;
+        assert_int_equal(stet_commit_record_decode(stet_str_from(bytes, sizeof bytes), &back, &e),
+                         STET_INVALID);
+    }
 }
 
 static void the_body_is_a_write_batch_in_key_order(void **state) {
