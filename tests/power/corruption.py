@@ -5,7 +5,7 @@ that was acknowledged is there. Never a silent loss, a hang, or a refusal of a s
 The rows are known outside of the store, and so is that its witness is up to date. Every case reads all of them.
 An older log is one that is still needed when there are newer ones, because its rows are not in a table yet.
 
-Usage: corruption.py [--seed N] [--count CASES] [--seconds N]
+Usage: corruption.py [--seed N] [--count CASES] [--seconds N] [--kinds NAME,...]
 Prints one JSON line. Exit 0: no violation.
 """
 
@@ -26,15 +26,16 @@ import zmq  # noqa: E402
 from parts import Parts  # noqa: E402
 from power import CONFIG, SHIM, Load  # noqa: E402
 
-KINDS = {"log": "db/*.log", "older log": "db/*.log", "table": "db/*.sst", "manifest": "db/MANIFEST-*", "current": "db/CURRENT", "witness": "witness"}
+KINDS = {"log": "db/*.log", "older log": "db/*.log", "table": "db/*.sst", "manifest": "db/MANIFEST-*", "current": "db/CURRENT", "witness": "witness",
+         "options": "db/OPTIONS-*", "identity": "db/IDENTITY"}
 DAMAGES = ("flip", "zero", "cut", "empty", "remove")
 ROWS = 450
 SLOW_MS = 20000
 
 
 class Corruption:
-    def __init__(self, parts, rng):
-        self.parts, self.rng = parts, rng
+    def __init__(self, parts, rng, kinds):
+        self.parts, self.rng, self.kinds = parts, rng, kinds
         self.directory, self.template = parts.actor_directory("probe"), parts.path("template")
         self.load = Load(parts, rng)
         self.ends, self.violations, self.unchanged = {}, [], 0
@@ -96,7 +97,7 @@ class Corruption:
         shutil.copytree(self.template, self.directory)
         kind, how, changed = "nothing", "nothing", False
         if self.rng.random() > 0.05:
-            kind, how = self.rng.choice(list(KINDS)), self.rng.choice(DAMAGES)
+            kind, how = self.rng.choice(self.kinds), self.rng.choice(DAMAGES)
             path = self.rng.choice(self.files(self.directory, kind))
             changed = self.damage(path, how)
         end = self.outcome()
@@ -150,11 +151,12 @@ def main():
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--count", type=int, default=60)
     parser.add_argument("--seconds", type=float, default=0)
+    parser.add_argument("--kinds", type=lambda text: text.split(","), default=list(KINDS))
     options = parser.parse_args()
     started, done = time.monotonic(), 0
     with Parts(CONFIG) as parts:
         parts.start("broker")
-        run = Corruption(parts, random.Random(options.seed))
+        run = Corruption(parts, random.Random(options.seed), options.kinds)
         run.make_template()
         while done < options.count and not (options.seconds and time.monotonic() - started > options.seconds):
             done += 1

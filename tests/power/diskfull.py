@@ -15,7 +15,8 @@ is one fault, held for a moment:
 Invariants: nothing acknowledged is lost and nothing else is there (tests/lab/checker.py); who is refused is told what to do; writes are
 served again within 30 s of there being room, with nobody's help; nobody is given up, and an actor in a crash loop ends at most once in 5 s.
 
-Usage: diskfull.py [--seed N] [--count ROUNDS] [--seconds N] [--kinds NAME,...]
+Usage: diskfull.py [--seed N] [--count ROUNDS] [--seconds N] [--kinds NAME,...] [--ext4]
+--ext4: the disks that hold data are ext4 in a file behind a loop device; for root.
 Prints one JSON line. Exit 0: no violation. 77: this system does not let us mount anything.
 """
 
@@ -28,6 +29,7 @@ import random
 import shutil
 import signal
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
@@ -85,13 +87,19 @@ def own_mounts():
 
 
 class Disk:
-    """A tmpfs; what takes its room lies in it under the name `filler`."""
+    """A tmpfs, or ext4 in the file `image`; what takes its room lies in it under the name `filler`."""
 
-    def __init__(self, path, size):
+    def __init__(self, path, size, image=None):
         self.path, self.filler = path, os.path.join(path, "filler")
-        self.options = f"size={size},mode=0700,nr_inodes=4096"
+        self.options = "" if image else f"size={size},mode=0700,nr_inodes=4096"
         os.makedirs(path, mode=0o700, exist_ok=True)
-        if not mount(path, options=self.options):
+        if image:
+            with open(image, "wb") as file:
+                file.truncate(size)
+            subprocess.run(["/sbin/mkfs.ext4", "-q", "-m", "0", "-N", "2048", image], check=True)
+            subprocess.run(["mount", "-o", "loop", image, path], check=True)
+            os.chmod(path, 0o700)
+        elif not mount(path, options=self.options):
             raise OSError(ctypes.get_errno(), f"mounting {path}")
 
     def available(self):
@@ -401,10 +409,11 @@ class Rounds:
         return dict(codes)
 
 
-def play(options, folder):
+def play(options, folder, images):
     rng, started, rounds_of = random.Random(options.seed), time.monotonic(), collections.Counter()
     data = os.path.join(folder, "data")
-    disks = {"data": Disk(data, SIZES["data"]), "probe": Disk(os.path.join(data, "probe"), SIZES["probe"]),
+    image = {name: os.path.join(images, name) if options.ext4 else None for name in ("data", "probe")}
+    disks = {"data": Disk(data, SIZES["data"], image["data"]), "probe": Disk(os.path.join(data, "probe"), SIZES["probe"], image["probe"]),
              "log": Disk(os.path.join(data, "log"), SIZES["log"]), "memory": Disk("/dev/shm", SIZES["memory"])}
     programs = Programs(folder, data)
     with Instance(config=CONFIG, programs=programs.path, data=data, notes=folder) as instance:
@@ -436,18 +445,21 @@ def main():
     parser.add_argument("--count", type=int, default=50)
     parser.add_argument("--seconds", type=float, default=0)
     parser.add_argument("--kinds", type=lambda text: text.split(","), default=KINDS)
+    parser.add_argument("--ext4", action="store_true")
     options = parser.parse_args()
+    images = tempfile.mkdtemp(prefix="stet-images-")
     folder = tempfile.mkdtemp(prefix="stet-disk-")
     try:
         refused = own_mounts() or (None if mount(folder, options="size=16m,mode=0700") else os.strerror(ctypes.get_errno()))
         if refused:
             print(f"skipped: this system does not let us mount a disk of our own ({refused})")
             return SKIPPED
-        return play(options, folder)
+        return play(options, folder, images)
     finally:
         for path in ("data/probe", "data/log", "data", ""):
             libc.umount2(os.fsencode(os.path.join(folder, path)), 2)
         shutil.rmtree(folder, ignore_errors=True)
+        shutil.rmtree(images, ignore_errors=True)
 
 
 if __name__ == "__main__":
