@@ -12,6 +12,8 @@ is one fault, held for a moment:
   log        the disk of the logs is full; nothing may end
   memory     /dev/shm, where RocksDB's info log is, is full; nothing may end
 
+  up         in the end, once: the instance is started on full disks, and comes up when there is room
+
 Invariants: nothing acknowledged is lost and nothing else is there (tests/lab/checker.py); who is refused is told what to do; writes are
 served again within 30 s of there being room, with nobody's help; nobody is given up, and an actor in a crash loop ends at most once in 5 s.
 
@@ -57,7 +59,7 @@ drafter
 MIB = 1 << 20
 SIZES = {"data": 80 * MIB, "probe": 40 * MIB, "log": 2 * MIB, "memory": 8 * MIB}
 ACTORS = ("drafter", "probe")
-KINDS = ("full", "mark", "own", "started", "inodes", "readonly", "quota", "log", "memory")
+KINDS = ("full", "mark", "own", "started", "inodes", "readonly", "quota", "log", "memory", "up")
 BACK_SECONDS = 30
 LOOP_SECONDS = 4.5  # five, less what a clock and a slow machine may be wrong
 LOOP_ENDS, LOOP_WINDOW = 5, 60
@@ -366,7 +368,7 @@ class Rounds:
         end, order = time.monotonic() + (seconds or float("inf")), []
         while self.faults < count and time.monotonic() < end:
             if not order:
-                order = list(kinds)
+                order = [kind for kind in kinds if kind != "up"]
                 self.rng.shuffle(order)
             kind = order.pop()
             self.faults += 1
@@ -377,6 +379,27 @@ class Rounds:
             self.traffic.check_alive()
             time.sleep(self.rng.choice([0.1, 0.5, 1.0]))
             yield kind
+
+    def up(self):
+        """Told that it is not green and why; green when there is room, without a second `up`."""
+        self.instance.stet("down")
+        disks = [self.disks["data"], self.disks["probe"]]
+        for actor in ACTORS:
+            os.unlink(os.path.join(self.instance.data, actor, "0", "ballast"))  # which would let it open
+        for disk in disks:
+            disk.fill()
+        told = self.instance.stet("up", "--sandbox", "--detach", "--config", self.instance.config, check=False)
+        if told.returncode != 3 or "full" not in told.stderr:
+            self.violation(f"up on full disks: exit {told.returncode}, {told.stderr}")
+        health = self.instance.status()["health"]
+        if health["status"] != "red" or "full" not in " ".join(health["reasons"]):
+            self.violation(f"started on full disks health is {health}")
+        for disk in disks:
+            disk.free()
+        self.supervisor = None
+        wait_until(lambda: self.instance.status()["health"]["status"] == "green", BACK_SECONDS, "green after up on full disks")
+        self.supervisor = self.instance.pid("supervisor")
+        self.served_again("up")
 
     # ---- afterwards
 
@@ -426,6 +449,9 @@ def play(options, folder, images):
             history = traffic.finish()
         finally:
             traffic.close()
+        if "up" in options.kinds:
+            rounds.up()
+            rounds_of["up"] += 1
         for text in checker.check(history):
             rounds.violation(text)
         ends, refusals, waits = rounds.judge_ends(), rounds.judge_refusals(), rounds.waits()

@@ -158,6 +158,11 @@ static void gather(stet_cli *cli, status *s) {
     s->supervised = s->supervisor_pid != 0;
     if (s->supervised && supervisor_read_state(&cli->paths, &s->state, NULL) == STET_OK)
         check_processes(s);
+    else if (s->supervised)
+        add_reason(
+            s,
+            "the supervisor has not written down what runs: it has just started, or the disk of %s is full",
+            cli->paths.run);
     s->broker_answers =
         access(cli->paths.front + strlen("ipc://"), F_OK) == 0 && ask(cli, "broker.services", &s->services);
     if (!s->broker_answers) {

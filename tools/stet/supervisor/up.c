@@ -51,7 +51,9 @@ static void missing(stet_cli *cli, char *ret_text, size_t size) {
     ret_text[0] = '\0';
     stet_str empty = STET_STR("\x80"); /* {} */
     if (supervisor_read_state(&cli->paths, &state, NULL) != STET_OK) {
-        (void)snprintf(ret_text, size, "the supervisor has not started yet");
+        (void)snprintf(ret_text, size,
+                       "the supervisor has not written down what runs; is the disk of %.300s full?",
+                       cli->paths.run);
         return;
     }
     if (!cli_ask(cli, "broker.services", empty, ASK_MS, &reply)) {
