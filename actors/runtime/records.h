@@ -100,6 +100,7 @@ typedef struct stet_sweep {
     int64_t offset_ms, forward_boot_ms;
     bool went_forward;
     bool clock_moved; /* the row is to be written */
+    bool clock_new;   /* for the first time: nothing has moved */
 } stet_sweep;
 /* In the first turn of a life: reads the clock row, or writes it. */
 NODISCARD

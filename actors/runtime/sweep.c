@@ -45,6 +45,10 @@ void stet_sweep_clock_write(stet_turn *turn, stet_sweep *sweep) {
         return; /* no memory: with the next commit */
     stet_turn_row_put(turn, &key);
     sweep->clock_moved = false;
+    bool is_new = sweep->clock_new;
+    sweep->clock_new = false;
+    if (is_new)
+        return;
     stet_turn_log(turn, STET_INFO, "clock.moved", "the clock was set, or the machine started anew",
                   (stet_log_field[]){STET_LOG_I("retention_waits", sweep->went_forward), {.name = NULL}});
 }
@@ -56,7 +60,7 @@ stet_code stet_sweep_load(stet_turn *turn, stet_sweep *sweep, stet_error *e) {
     stet_code rc = stet_batch_get(stet_turn_batch(turn), stet_key_bytes(&key), &value, e);
     if (rc == STET_NOT_FOUND) {
         sweep->offset_ms = turn->wall_ms - turn->boot_ms;
-        sweep->clock_moved = true;
+        sweep->clock_moved = sweep->clock_new = true;
         return STET_OK;
     }
     if (rc != STET_OK)
