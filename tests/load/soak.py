@@ -3,7 +3,7 @@
 Asserted: no violation; threads and descriptors stay what they were once all was warm. Printed: the slope of the memory of each
 process over the first half (one life each), the size of the databases, how long a put took in the first and the last quarter.
 
-Usage: soak.py [--seed N] [--seconds N] [--every SECONDS-BETWEEN-KILLS] [--signal KILL|TERM]
+Usage: soak.py [--seed N] [--seconds N] [--every SECONDS-BETWEEN-KILLS] [--signal KILL|TERM] [--heartbeat DURATION]
 """
 
 import argparse
@@ -116,8 +116,9 @@ def main():
     parser.add_argument("--seconds", type=float, default=3600)
     parser.add_argument("--every", type=float, default=10)
     parser.add_argument("--signal", choices=SIGNALS, default="KILL", help="TERM: each ends in order and is started again")
+    parser.add_argument("--heartbeat", default="250ms", help="of the broker: longer where programs are slow, under valgrind")
     options = parser.parse_args()
-    with Instance(config=CONFIG) as instance:
+    with Instance(config=f"{CONFIG}broker\n    heartbeat = {options.heartbeat}\n") as instance:
         instance.http("POST", "/sandbox/pace", {"delayMs": 40, "tokenDelayMs": 5})
         traffic, soak = Traffic(instance, options.seed, pause=0.1), Soak(instance, options)
         traffic.start()

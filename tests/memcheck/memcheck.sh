@@ -24,7 +24,7 @@ done
 
 code=0
 STET_BIN=$work/bin PYTHONDONTWRITEBYTECODE=1 \
-  /usr/bin/python3 tests/load/soak.py --seconds "$seconds" --every 30 --signal TERM || code=$?
+  /usr/bin/python3 tests/load/soak.py --seconds "$seconds" --every 30 --signal TERM --heartbeat 3s || code=$?
 lives=$(find "$work/log" -type f | wc -l)
 # RocksDB gives the kernel a hint (fcntl 1036, F_SET_RW_HINT) that valgrind does not know.
 find "$work/log" -type f -exec sed -i '/unimplemented fcntl command: 1036$/d' {} +
