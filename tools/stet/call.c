@@ -5,8 +5,6 @@
 #include "proto/wire/schema.h"
 #include "tools/stet/commands.h"
 
-enum { TIMEOUT_MS = 30000 };
-
 void call_names(stet_buf *b) {
     for (int i = 0; i < STET_CMD_COUNT; i++) {
         const stet_command *command = stet_command_at((stet_command_index)i);
@@ -41,17 +39,14 @@ int run_call(stet_cli *cli, const args *a) {
     rc = cli_read_json(text ? text : "{}", &body);
     if (rc == CLI_DONE)
         rc = cli_request(cli, name, stet_buf_str(&body), id_text,
-                         args_milliseconds(a, "--timeout", TIMEOUT_MS), &reply);
+                         args_milliseconds(a, "--timeout", CLI_TIMEOUT_MS), &reply);
     return rc == CLI_DONE ? cli_print_json(stet_buf_str(&reply), cli->terminal) : rc;
 }
 
 int run_request(stet_cli *cli, const args *a) {
-    ASSERT(a->command->request != NULL);
-    CLEANUP(stet_buf_done) stet_buf body = STET_BUF(CLI_BODY_MAX), reply = STET_BUF(CLI_BODY_MAX);
+    CLEANUP(stet_buf_done) stet_buf reply = STET_BUF(CLI_BODY_MAX);
     CLEANUP(stet_buf_done) stet_buf text = STET_BUF(CLI_TEXT_MAX);
-    int rc = cli_body(a, &body);
-    if (rc == CLI_DONE)
-        rc = cli_request(cli, a->command->request, stet_buf_str(&body), NULL, TIMEOUT_MS, &reply);
+    int rc = cli_request_of(cli, a, &reply);
     if (rc != CLI_DONE)
         return rc;
     if (!cli->json && show_answer(a->command->request, stet_buf_str(&reply), &text))

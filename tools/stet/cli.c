@@ -192,6 +192,15 @@ int cli_request(stet_cli *self, const char *command, stet_str body, const char *
     return stet_buf_ok(ret_body) ? CLI_DONE : cli_fail(CLI_ERROR, "the answer is too large");
 }
 
+int cli_request_of(stet_cli *self, const args *a, stet_buf *ret_body) {
+    ASSERT(a->command->request != NULL);
+    CLEANUP(stet_buf_done) stet_buf body = STET_BUF(CLI_BODY_MAX);
+    int rc = cli_body(a, &body);
+    return rc == CLI_DONE
+               ? cli_request(self, a->command->request, stet_buf_str(&body), NULL, CLI_TIMEOUT_MS, ret_body)
+               : rc;
+}
+
 bool cli_ask(stet_cli *self, const char *command, stet_str body, uint32_t timeout_ms, stet_buf *ret_body) {
     stet_answer answer = {0};
     if (cli_client(self) == NULL)

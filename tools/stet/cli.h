@@ -43,7 +43,10 @@ stet_client *cli_client(stet_cli *self);
 /* Sends and waits. On CLI_DONE the reply is appended to ret_body; anything else is reported already. */
 int cli_request(stet_cli *self, const char *command, stet_str body, const char *id_text, uint32_t timeout_ms,
                 stet_buf *ret_body);
-/* The same without a word, for what may well be down. False when there is no reply. */
+/* The same for the command's own request, with the body that its options make. */
+enum { CLI_TIMEOUT_MS = 30000 };
+int cli_request_of(stet_cli *self, const args *a, stet_buf *ret_body);
+/* cli_request without a word, for what may well be down. False when there is no reply. */
 bool cli_ask(stet_cli *self, const char *command, stet_str body, uint32_t timeout_ms, stet_buf *ret_body);
 
 /* JSON text, @FILE or - (stdin) as it is, or converted to MessagePack. Reports what is wrong, returns

@@ -2,7 +2,7 @@
 #include "proto/wire/json.h"
 #include "tools/stet/commands.h"
 
-enum { TIMEOUT_MS = 30000, DOCUMENT_BYTES_MAX = 524288, PART_ITEMS_MAX = 500, PART_BYTES_MAX = 700 << 10 };
+enum { DOCUMENT_BYTES_MAX = 524288, PART_ITEMS_MAX = 500, PART_BYTES_MAX = 700 << 10 };
 
 /* A document shown on a terminal must not move its cursor; in a file it stays as it is, byte for byte. */
 static void put_for_terminal(stet_buf *b, stet_str text) {
@@ -14,11 +14,8 @@ static void put_for_terminal(stet_buf *b, stet_str text) {
 }
 
 int run_doc_get(stet_cli *cli, const args *a) {
-    CLEANUP(stet_buf_done) stet_buf body = STET_BUF(CLI_BODY_MAX), reply = STET_BUF(CLI_BODY_MAX);
-    CLEANUP(stet_buf_done) stet_buf text = STET_BUF(CLI_BODY_MAX);
-    int rc = cli_body(a, &body);
-    if (rc == CLI_DONE)
-        rc = cli_request(cli, a->command->request, stet_buf_str(&body), NULL, TIMEOUT_MS, &reply);
+    CLEANUP(stet_buf_done) stet_buf reply = STET_BUF(CLI_BODY_MAX), text = STET_BUF(CLI_BODY_MAX);
+    int rc = cli_request_of(cli, a, &reply);
     if (rc != CLI_DONE)
         return rc;
     if (cli->json)
@@ -42,7 +39,7 @@ static int current_version(stet_cli *cli, const char *project, uint64_t *ret_ver
         return CLI_UNREACHABLE;
     stet_answer answer = {0};
     if (stet_client_request(cli->client, "drafter.document.get", (const uint8_t *)text.data, text.size, NULL,
-                            TIMEOUT_MS, &answer) != 0)
+                            CLI_TIMEOUT_MS, &answer) != 0)
         return cli_fail(CLI_UNREACHABLE, "%s", stet_client_error(cli->client));
     *ret_version = 0;
     if (answer.code == NULL)
@@ -73,7 +70,7 @@ int run_doc_put(stet_cli *cli, const args *a) {
     stet_mp_put_cstr(&body, "projectId", project);
     stet_mp_put_uint(&body, "baseVersion", base);
     stet_mp_put_str(&body, "markdown", stet_buf_str(&markdown));
-    rc = cli_request(cli, a->command->request, stet_buf_str(&body), NULL, TIMEOUT_MS, &reply);
+    rc = cli_request(cli, a->command->request, stet_buf_str(&body), NULL, CLI_TIMEOUT_MS, &reply);
     return rc == CLI_DONE ? print_reply(cli, a->command->request, &reply) : rc;
 }
 
@@ -157,7 +154,7 @@ static int send_part(stet_cli *cli, const args *a, stet_mp_reader *r, uint32_t *
     stet_buf_append(&body, start, (size_t)(r->at - start));
     if (!stet_buf_ok(&body))
         return cli_fail(CLI_USAGE, "an item is too large");
-    int rc = cli_request(cli, a->command->request, stet_buf_str(&body), NULL, TIMEOUT_MS, &reply);
+    int rc = cli_request(cli, a->command->request, stet_buf_str(&body), NULL, CLI_TIMEOUT_MS, &reply);
     if (rc == CLI_DONE)
         add_totals(t, stet_buf_str(&reply));
     return rc;
