@@ -29,7 +29,7 @@ from power import CONFIG, SHIM, Load  # noqa: E402
 KINDS = {"log": "db/*.log", "older log": "db/*.log", "table": "db/*.sst", "manifest": "db/MANIFEST-*", "current": "db/CURRENT", "witness": "witness",
          "options": "db/OPTIONS-*", "identity": "db/IDENTITY"}
 DAMAGES = ("flip", "zero", "cut", "empty", "remove")
-ROWS = 450
+ROWS = 110
 SLOW_MS = 20000
 
 
@@ -56,7 +56,7 @@ class Corruption:
 
     def put_rows(self, name):
         assert self.parts.wait_healthy("probe", client=self.load.client)
-        wanted = [(f"{name}{i}", os.urandom(2500).hex()) for i in range(ROWS)]
+        wanted = [(f"{name}{i}", os.urandom(10000).hex()) for i in range(ROWS)]
         waiting = {}
         self.rows.update(wanted)
         while wanted or waiting:
