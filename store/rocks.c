@@ -158,6 +158,7 @@ static stet_code check_families(const stet_rocks *self, const char *db, bool *re
     size_t count = 0;
     char **names = rocksdb_list_column_families(self->options, db, &count, &error);
     if (error) {
+        rocksdb_list_column_families_destroy(names, count); /* an empty list is one, too */
         *ret_corrupt = begins_with(error, "Corruption");
         return check(error, "listing the column families", e);
     }
