@@ -108,7 +108,7 @@ size_t stet_key_read_str(stet_key_reader *r, char *text, size_t size_max) {
 stet_str stet_key_open_named(stet_str key, char name[STET_KEY_BYTES_MAX], stet_key_reader *ret_rest) {
     uint8_t table;
     *ret_rest = stet_key_reader_of(key, &table);
-    return stet_str_from(name, stet_key_read_str(ret_rest, name, STET_KEY_BYTES_MAX));
+    return stet_str_from(name, stet_key_read_str(ret_rest, name, STET_KEY_NAME_MAX));
 }
 
 static uint64_t read_u64(stet_key_reader *r, uint8_t tag) {

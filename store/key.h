@@ -37,7 +37,9 @@ typedef struct stet_key_reader {
 stet_key_reader stet_key_reader_of(stet_str key, uint8_t *ret_table);
 /* Unescapes into text (size_max bytes); returns the size. */
 size_t stet_key_read_str(stet_key_reader *r, char *text, size_t size_max);
-/* Most keys begin with a name: opens the key and reads it. *ret_rest: what stands behind the name. */
+/* Most keys begin with a name: opens the key and reads it. *ret_rest: what stands behind the name; failed for a
+ * name that is longer than any of ours, so that there is room for it in every other key. */
+enum { STET_KEY_NAME_MAX = 256 };
 stet_str stet_key_open_named(stet_str key, char name[STET_KEY_BYTES_MAX], stet_key_reader *ret_rest);
 uint64_t stet_key_read_u64(stet_key_reader *r);
 uint64_t stet_key_read_u64_descending(stet_key_reader *r);

@@ -59,7 +59,12 @@ static stet_code check_item(stet_turn *turn, stet_checker *checker, stet_str key
     uint64_t first;
     stet_str project = stet_key_open_named(key, text, &rest);
     uint64_t sequence = stet_key_read_u64(&rest);
-    stet_code rc = drafter_item_find(turn, project, stet_mp_get_str(value, "id", STET_STR("")), &first, e);
+    stet_str id = stet_mp_get_str(value, "id", STET_STR(""));
+    if (rest.failed || id.size > STET_KEY_NAME_MAX) {
+        stet_check_problem(checker, "value", key, "the item cannot be read");
+        return STET_OK;
+    }
+    stet_code rc = drafter_item_find(turn, project, id, &first, e);
     if (rc == STET_OK && first > sequence)
         stet_check_problem(checker, "order", key, "the id's first item is a later one");
     return note_missing(checker, rc, key, "the index of the item's id");

@@ -35,7 +35,7 @@ static int64_t clamped(double ms) {
 static int64_t date_wait(const char *text) {
     struct tm tm = {0};
     char again[64];
-    const char *end = strlen(text) == 29 ? strptime(text + 5, "%d %b %Y %H:%M:%S GMT", &tm) : NULL;
+    const char *end = strptime(text + 5, "%d %b %Y %H:%M:%S GMT", &tm);
     if (end == NULL || *end != '\0')
         return -1;
     time_t at = timegm(&tm);
@@ -68,10 +68,10 @@ static void try_wait(stet_str line) {
         return;
     }
     ASSERT(ms == -1);
-    int64_t date =
-        memchr(text, '\0', value.size) == NULL && value.size > 4 && text[3] == ',' && text[4] == ' '
-            ? date_wait(text)
-            : -1;
+    /* The name of the day is not looked at. */
+    int64_t date = value.size == 29 && memchr(text + 3, '\0', 26) == NULL && text[3] == ',' && text[4] == ' '
+                       ? date_wait(text)
+                       : -1;
     ASSERT(date == -2 || seconds == date || (date >= 0 && seconds == -1) || (date == -1 && seconds == -1));
 }
 

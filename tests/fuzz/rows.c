@@ -313,14 +313,31 @@ static void work(world *w, size_t index) {
     }
 }
 
+/* Names that leave no room in a key. */
+static void put_long_names(stet_buf *b) {
+    static const uint8_t tables[] = {2,  3,  4,  5,  6,  7,  8,  9,  16, 17, 18,
+                                     20, 22, 23, 24, 26, 64, 65, 66, 67, 68, 71};
+    uint8_t key[STET_KEY_BYTES_MAX];
+    memset(key, 'x', sizeof key);
+    stet_buf_append_byte(b, 0);
+    for (size_t i = 0; i < COUNT_OF(tables); i++) {
+        key[0] = tables[i];
+        key[1] = 'S';
+        memcpy(key + 750, "\0\x01U\0\0\0\0\0\0\0\x01", 11);
+        fuzz_put_piece(b, stet_str_from(key, i % 2 ? 752 : 761));
+        fuzz_put_piece(b, STET_STR("\x96\x01\x01\x00\x05\x02\x00"));
+    }
+}
+
 bool fuzz_seed(size_t index, stet_buf *b) {
+    if (index == 24)
+        put_long_names(b);
     if (index >= 24)
-        return false;
+        return index == 24;
     world *w = world_new();
     work(w, index);
     stet_str key, value;
     stet_buf_append_byte(b, (uint8_t)index);
-    CLEANUP(stet_scan_done)
     stet_scan *scan =
         stet_batch_scan(stet_store_batch(w->store), (stet_str){NULL, 0}, (stet_str){NULL, 0}, false);
     ASSERT(scan != NULL);
@@ -331,7 +348,7 @@ bool fuzz_seed(size_t index, stet_buf *b) {
         fuzz_put_piece(b, key);
         fuzz_put_piece(b, value);
     }
-    scan = stet_scan_free(scan);
+    stet_scan_done(&scan);
     world_free(w);
     return true;
 }

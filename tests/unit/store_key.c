@@ -148,6 +148,20 @@ static void expect_json(const stet_key *key, const char *name, const char *want)
     assert_string_equal((const char *)b.data, want);
 }
 
+static void a_name_longer_than_any_of_ours_is_damage(void **state) {
+    (void)state;
+    char text[STET_KEY_NAME_MAX + 1], name[STET_KEY_BYTES_MAX];
+    stet_key_reader rest;
+    memset(text, 'x', sizeof text);
+    for (size_t size = STET_KEY_NAME_MAX; size <= sizeof text; size++) {
+        stet_key key = stet_key_of(8);
+        stet_key_str(&key, stet_str_from(text, size));
+        stet_str read = stet_key_open_named(stet_key_bytes(&key), name, &rest);
+        assert_int_equal(rest.failed, size > STET_KEY_NAME_MAX);
+        assert_int_equal(read.size, rest.failed ? 0 : size);
+    }
+}
+
 static void json_shows_parts_and_hex_of_the_rest(void **state) {
     (void)state;
     stet_key key = stet_key_of(16);
@@ -172,6 +186,7 @@ int main(void) {
         cmocka_unit_test(reading_gives_back_what_was_written),
         cmocka_unit_test(a_prefix_of_parts_is_a_prefix_of_bytes),
         cmocka_unit_test(cut_and_foreign_keys_fail_and_stay_failed),
+        cmocka_unit_test(a_name_longer_than_any_of_ours_is_damage),
         cmocka_unit_test(json_shows_parts_and_hex_of_the_rest),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
