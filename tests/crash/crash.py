@@ -271,7 +271,7 @@ def gather(client, submitters, listener, followers):
         "puts": {s.project: s.puts for s in submitters},
         "events": events, "live": listener.heard,
         "followed": {session: follower.texts() for session, follower in followers.items()},
-        "problems": pages(client, "drafter.check", {"limit": 1000}, "problems") + listener.differs,
+        "problems": pages(client, "drafter.check", {"limit": 100}, "problems") + listener.differs,
     }
 
 
@@ -325,7 +325,7 @@ class Traffic:
                              for writer in self.writers for key, write in writer.writes.items()}
         history["reads"] = self.reader.reads
         history["bursts"] = [burst for writer in self.writers for burst in writer.bursts]
-        history["problems"] += pages(self.client, "probe.check", {"limit": 1000}, "problems")
+        history["problems"] += pages(self.client, "probe.check", {"limit": 100}, "problems")
         return history
 
     def close(self):
