@@ -27,6 +27,7 @@ void stet_overlay_done(stet_overlay *self) {
 void stet_overlay_clear(stet_overlay *self) {
     stet_arena_reset(&self->arena, KEEP_BYTES);
     self->head = NULL;
+    memset(self->newest, 0, sizeof self->newest);
     self->seed = seed_start;
     self->bytes = 0;
     self->count = 0;
@@ -116,6 +117,18 @@ static stet_row *descend(const stet_overlay *self, stet_str key, bool equal_too,
     return at;
 }
 
+static stet_row **newest_of(stet_overlay *self, stet_str key) {
+    return &self->newest[(uint8_t)key.data[0]];
+}
+
+/* The newest row of the table when the key belongs right behind it. */
+static stet_row *just_before(stet_overlay *self, stet_str key) {
+    stet_row *row = *newest_of(self, key);
+    if (!row || stet_bytes_compare(stet_row_key(row), key) > 0)
+        return NULL;
+    return row->next[0] && stet_bytes_compare(stet_row_key(row->next[0]), key) < 0 ? NULL : row;
+}
+
 /* What is to be written changes: once with -1 before a row does, once with 1 after it. */
 static void weigh(stet_overlay *self, const stet_row *row, int sign) {
     if (stet_row_is_void(row))
@@ -180,6 +193,9 @@ static void unlink_row(stet_overlay *self, stet_row *row) {
         row->next[0]->previous = row->previous;
     chain_out(self, row);
     self->linked--;
+    stet_row **newest = newest_of(self, stet_row_key(row));
+    if (*newest == row)
+        *newest = NULL;
     weigh(self, row, -1);
 }
 
@@ -228,11 +244,14 @@ static bool write_row(stet_overlay *self, stet_str key, stet_str value, bool fre
     if (known)
         return overwrite(self, known, value);
 
+    uint8_t height = random_height(self);
     stet_row *path[STET_OVERLAY_HEIGHT_MAX];
-    stet_row *before = descend(self, key, /* equal_too= */ false, path);
-    stet_row *after = before->next[0];
+    path[0] = height == 1 ? just_before(self, key) : NULL;
+    if (!path[0])
+        (void)descend(self, key, /* equal_too= */ false, path);
+    stet_row *before = path[0], *after = before->next[0];
     stet_arena_mark mark = stet_arena_mark_of(&self->arena);
-    stet_row *row = row_new(self, random_height(self), key, value);
+    stet_row *row = row_new(self, height, key, value);
     if (!row)
         return false;
     for (int level = 0; level < row->height; level++) {
@@ -245,6 +264,7 @@ static bool write_row(stet_overlay *self, stet_str key, stet_str value, bool fre
     row->fresh = fresh;
     chain_in(self, row);
     self->linked++;
+    *newest_of(self, key) = row;
     weigh(self, row, 1);
     remember(self, (stet_undo){.row = row, .created = true, .arena = mark});
     return true;

@@ -8,7 +8,8 @@
  *      head ► row a ⇄ row b ⇄ row c ⇄ row d ⇄ row e ⇄ end
  *
  * Beside it a hash table of the same rows, chained: most questions are for one key, and walking the list costs 15
- * comparisons. A row is one piece of the arena: the tower, the key, the value. A second write of a key takes only the new
+ * comparisons. New rows often come in order (ids and numbers grow), so the newest row of each table (first byte of the key)
+ * is tried first as the one before: three of four rows have no tower, and need nothing else. A row is one piece of the arena: the tower, the key, the value. A second write of a key takes only the new
  * value. Heights come from a generator with a fixed seed, so the same calls make the same list. Every change
  * leaves an undo entry with the arena's position before it; undoing to a mark unlinks or restores, and gives
  * the memory back, so that messages that fail one after the other do not eat the batch's memory.
@@ -47,6 +48,7 @@ typedef struct stet_overlay {
     stet_row **buckets;
     uint32_t buckets_count; /* a power of two; 0 before the first write */
     uint32_t linked;        /* rows in the list */
+    stet_row *newest[UINT8_MAX + 1];
     uint64_t seed;
     size_t bytes;   /* keys and values of the rows that are to be written */
     uint32_t count; /* of those rows */
