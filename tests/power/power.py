@@ -5,7 +5,8 @@ last sync of a file is cut off, or any 512-byte blocks of it survive, or the las
 zeros; names that were made, changed or removed since the last sync of their directory are as before, from some point on.
 A refusal to open (exit 77) is a failure too: a power cut is no damage.
 
-Usage: power.py [--seed N] [--count CYCLES] [--seconds N] [--no-sync] [--keep DIR]
+Usage: power.py [--seed N] [--count CYCLES] [--seconds N] [--no-sync] [--keep DIR] [--die SHARE]
+--die: the share of cycles that end instead of a sync of the manifest, which would hardly ever be hit by chance.
 --keep: what is lost or refused is copied there, with the shim's log and the files as they were before the loss.
 With --no-sync commits are not synced: then losses must be found, or this harness proves nothing.
 Prints one JSON line. Exit 0: as it should be.
@@ -174,10 +175,11 @@ class Load:
         self.rng, self.client = rng, parts.client(zmq.Context())
         self.acked, self.open, self.count = {}, {}, 0
 
-    def run(self, seconds, enough):
-        """Until so long has passed and so many were acknowledged; True unless the second did not happen in 20 s."""
+    def run(self, seconds, enough, alive):
+        """Until so long has passed and so many were acknowledged, or there is nobody any more; True unless none of it
+        happened in 20 s."""
         begin, first = time.monotonic(), len(self.acked)
-        while True:
+        while alive():
             now = time.monotonic() - begin
             if now > seconds and len(self.acked) - first >= enough:
                 return True
@@ -186,6 +188,7 @@ class Load:
             while len(self.open) < self.OUTSTANDING:
                 self.put()
             self.take(20)
+        return True
 
     def put(self):
         self.count += 1
@@ -245,7 +248,7 @@ class Power:
         self.path_before = self.side + "-before"
         self.load = Load(parts, self.rng)
         self.totals = {"cycles": 0, "modes": {mode: 0 for mode in MODES}, "bytes": 0, "names": 0, "overwritten": 0,
-                       "recovered": 0, "losses": 0, "refusals": 0, "other": []}
+                       "dying": 0, "recovered": 0, "torn_manifests": 0, "losses": 0, "refusals": 0, "other": []}
 
     def sizes(self):
         return {os.path.join(folder, name): os.path.getsize(os.path.join(folder, name))
@@ -259,6 +262,10 @@ class Power:
         self.before = self.sizes()
         environment = {"STET_SHIM_DIR": self.directory, "STET_SHIM_LOG": os.path.join(self.side, "log"),
                        "STET_SHIM_GRAVES": os.path.join(self.side, "graves")}
+        self.dying = self.rng.random() < self.options.die
+        if self.dying:
+            environment |= {"STET_SHIM_DIE": "MANIFEST", "STET_SHIM_DIE_AT": str(self.rng.randint(2, 7))}
+            self.totals["dying"] += 1
         if self.options.no_sync:
             environment["STET_FAULT_NO_SYNC"] = "1"
         self.parts.start("probe", faults=self.options.no_sync, environment=environment, preload=SHIM)
@@ -267,10 +274,11 @@ class Power:
         self.totals["cycles"] += 1
         self.start()
         mode = self.rng.choice(MODES)
-        during_open = self.totals["cycles"] > 1 and self.rng.random() < 0.15
+        during_open = self.totals["cycles"] > 1 and not self.dying and self.rng.random() < 0.15
         if during_open:
             time.sleep(self.rng.uniform(0.0, 0.15))  # somewhere in opening; where it is does not matter
-        elif not self.load.run(self.rng.choice([0.0, 0.05, 0.2, 0.5]), enough=self.rng.choice([1, 30, 200])):
+        elif not self.load.run(5.0 if self.dying else self.rng.choice([0.0, 0.05, 0.2, 0.5]), self.rng.choice([1, 30, 200]),
+                               alive=lambda: self.parts.running("probe")):
             self.totals["other"].append("no acknowledgement within 20 s")
         code = self.parts.kill("probe")
         if code == 77:
@@ -324,6 +332,7 @@ class Power:
 
     def tidy(self):
         """Databases put aside by recoveries: counted and removed."""
+        self.totals["torn_manifests"] = self.parts.log_text("probe").count('"store.manifest.torn"')
         aside = [name for name in os.listdir(self.directory) if name.startswith("db.damaged")]
         for name in aside:
             shutil.rmtree(os.path.join(self.directory, name))
@@ -342,6 +351,7 @@ def main():
     parser.add_argument("--seconds", type=float, default=0)
     parser.add_argument("--no-sync", action="store_true")
     parser.add_argument("--keep")
+    parser.add_argument("--die", type=float, default=0.1)
     options = parser.parse_args()
     started = time.monotonic()
     with Parts(CONFIG) as parts:

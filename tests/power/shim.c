@@ -15,6 +15,7 @@
  *    STET_SHIM_SWITCH=FILE: while there is such a file, all of them that need room fail with what it names,
  * EDQUOT or EROFS (the latter also those that change names). STET_SHIM_SLOW=ms: so long takes every write to a
  * table (*.sst), so that logs stay needed.
+ * STET_SHIM_DIE=NAME, STET_SHIM_DIE_AT=n: SIGKILL instead of the n-th sync of files whose path contains NAME.
  * 3. STET_SHIM_MALLOC_AT=n, STET_SHIM_FOREVER: the n-th malloc, calloc or realloc that the program itself
  * asks for (not a library: the caller's address decides) gives NULL. STET_SHIM_COUNT=FILE: three 64-bit
  * numbers, kept up to date: calls that could fail, failures, allocations. */
@@ -23,6 +24,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -45,7 +47,9 @@ static _Atomic uint64_t graves_count;
 static int log_fd = -1;
 static int fail_errno;
 static bool fail_forever;
-static uint64_t fail_at, malloc_at, slow_ms;
+static const char *die_name;
+static uint64_t fail_at, malloc_at, slow_ms, die_at;
+static _Atomic uint64_t syncs;
 static _Atomic uint64_t calls, failures, allocations;
 static struct shared { _Atomic uint64_t calls, failures, allocations; } * shared;
 static uintptr_t program_begin, program_end;
@@ -116,6 +120,8 @@ __attribute__((constructor)) static void start(void) {
     find_program();
     malloc_at = number("STET_SHIM_MALLOC_AT");
     slow_ms = number("STET_SHIM_SLOW");
+    die_name = getenv("STET_SHIM_DIE");
+    die_at = number("STET_SHIM_DIE_AT");
     ready = true;
 }
 
@@ -373,6 +379,8 @@ static int sync_file(int fd, int (*call)(int)) {
     struct stat status;
     if (!path)
         return call(fd);
+    if (die_name && strstr(path, die_name) && atomic_fetch_add(&syncs, 1) + 1 == die_at)
+        (void)raise(SIGKILL);
     if (fails(NULL))
         return -1;
     if (fstat(fd, &status) != 0)
