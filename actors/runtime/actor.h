@@ -41,6 +41,8 @@ void *stet_turn_state(
  * and its handler runs again in the next turn. A handler that changes volatile memory asks this first, or it
  * does so twice. */
 bool stet_turn_overflowed(stet_turn *turn);
+/* What this message does cannot be known or kept: it overflows. */
+void stet_turn_fail(stet_turn *turn, bool starved);
 /* It overflowed because there was no memory: the same may succeed later. */
 bool stet_turn_starved(stet_turn *turn);
 /* The request being handled; zero/empty outside of a request. */

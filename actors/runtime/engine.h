@@ -24,7 +24,8 @@ stet_code stet_jobs_tick(stet_turn *turn, const stet_service *service, int64_t *
                          stet_error *e);
 
 /* The fence: reads the job a call or work result belongs to. False when the job is gone, not active, or its
- * current attempt_total is not ref.attempt: the result must be dropped and counted. */
+ * current attempt_total is not ref.attempt: the result must be dropped and counted. A job that could not be read
+ * overflows the turn. */
 bool stet_jobs_current(stet_turn *turn, const stet_service *service, stet_call_ref ref, stet_job *ret_job);
 
 /* Removes finished jobs past retention, and their rows in every index: looks at up to rows_max rows, going on

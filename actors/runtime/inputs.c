@@ -266,23 +266,38 @@ static stet_code hand_result(stet_core *self, stet_job *job, const core_input *i
     }
 }
 
+static void starved(stet_core *self) {
+    stet_error error = {0};
+    (void)stet_error_set(&error, STET_INTERNAL, "no memory to note what became of a call");
+    core_fatal(self, STET_EXIT_INTERNAL,
+               &error); /* recovery ends the attempt; dropping a result would hang the job */
+}
+
 /* The actor could not take the result of its own call: without an end the job would stay active until a
- * restart. */
-static void fail_attempt(stet_core *self, const core_input *in, const stet_error *cause) {
+ * restart. What of the call is still to come is not wanted any more. False: in a turn of its own. */
+static bool fail_attempt(stet_core *self, const core_input *in, const stet_error *cause, bool alone) {
     stet_turn *turn = &self->turn;
     stet_error error = {0};
     stet_job job;
+    stet_turn_mark mark = stet_turn_mark_of(turn);
     stet_turn_log(turn, STET_ERROR, "result.failed", "the actor failed on a result, its attempt ends",
                   (stet_log_field[]){STET_LOG_C("code", stet_code_name(cause->code)),
                                      STET_LOG_C("error", cause->message),
                                      {.name = NULL}});
-    stet_turn_mark mark = stet_turn_mark_of(turn);
-    if (!stet_jobs_current(turn, turn->service, in->ref, &job))
-        return;
-    stet_code rc =
-        stet_job_failed(turn, &job, "internal", stet_str_of(cause->message), /* retry_after_ms= */ 0, &error);
-    if (rc != STET_OK || stet_turn_overflowed(turn))
-        stet_turn_undo(turn, mark);
+    stet_code rc = STET_OK;
+    if (stet_jobs_current(turn, turn->service, in->ref, &job)) {
+        if (in->kind == CORE_CALL_DATA)
+            stet_turn_call_cancel(turn, in->ref);
+        rc = stet_job_failed(turn, &job, "internal", stet_str_of(cause->message), /* retry_after_ms= */ 0,
+                             &error);
+    }
+    bool full = stet_turn_overflowed(turn), memory = stet_turn_starved(turn) || rc == STET_BUSY;
+    if (rc == STET_OK && !full)
+        return true;
+    stet_turn_undo(turn, mark);
+    if (memory)
+        starved(self);
+    return alone || memory;
 }
 
 static bool cancelled(const stet_core *self, stet_call_ref ref) {
@@ -297,6 +312,8 @@ static bool run_result(stet_core *self, const core_input *in) {
     stet_job job;
     bool alone = core_is_empty(self);
     if (cancelled(self, in->ref) || !stet_jobs_current(turn, turn->service, in->ref, &job)) {
+        if (stet_turn_starved(turn))
+            starved(self);
         stet_turn_count(turn, "results.stale", 1);
         return true;
     }
@@ -311,7 +328,7 @@ static bool run_result(stet_core *self, const core_input *in) {
     if (rc != STET_OK) {
         stet_turn_undo(turn, mark);
         stet_turn_count(turn, "results.failed", 1);
-        fail_attempt(self, in, &error);
+        return fail_attempt(self, in, &error, alone);
     }
     return true;
 }

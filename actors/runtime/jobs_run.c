@@ -557,6 +557,8 @@ bool stet_jobs_current(stet_turn *turn, const stet_service *service, stet_call_r
         stet_code rc = jobs_record_load(stet_turn_batch(turn), &service->queues[i], ref.job_id, &record, &e);
         if (rc == STET_NOT_FOUND)
             continue;
+        if (rc != STET_OK) /* nobody can say: the caller sees that the turn has failed */
+            stet_turn_fail(turn, /* starved= */ rc == STET_BUSY);
         if (rc != STET_OK || !may_take(&record.job, ref))
             return false;
         *ret_job = record.job;

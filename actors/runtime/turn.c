@@ -71,6 +71,10 @@ bool stet_turn_overflowed(stet_turn *turn) {
            stet_turn_bytes(turn) > STET_BATCH_BYTES_MAX;
 }
 
+void stet_turn_fail(stet_turn *turn, bool starved) {
+    stet_effects_fail(turn->effects, starved);
+}
+
 bool stet_turn_starved(stet_turn *turn) {
     return turn->effects->starved || stet_batch_starved(stet_turn_batch(turn));
 }

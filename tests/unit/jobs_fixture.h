@@ -92,6 +92,10 @@ size_t stet_turn_bytes(stet_turn *turn) {
 bool stet_turn_overflowed(stet_turn *turn) {
     return turn->effects > turn->effects_max || stet_batch_failed(stet_turn_batch(turn));
 }
+void stet_turn_fail(stet_turn *turn, bool starved) {
+    (void)starved;
+    turn->effects = turn->effects_max + 1;
+}
 void stet_check_problem(stet_checker *checker, const char *kind, stet_str key, const char *format, ...) {
     fixture *f = (fixture *)(void *)checker;
     (void)key;

@@ -236,6 +236,25 @@ static void result_of_an_old_attempt_is_refused_by_the_fence(void **state) {
     assert_true(stet_jobs_current(&f->turn, &f->service, ref, &job));
 }
 
+/* Else its result would be dropped, and it would stay active for ever. */
+static void a_job_that_cannot_be_read_is_not_one_of_an_old_attempt(void **state) {
+    fixture *f = *state;
+    stet_id id = submit_key(f, "p1");
+    tick(f);
+    commit(f);
+    f->turn.effects_max = 1000;
+    stet_turn_mark mark = stet_turn_mark_of(&f->turn);
+    stet_job job;
+    stet_store_memory_fail_reads(f->turn.store);
+    assert_false(stet_jobs_current(&f->turn, &f->service, (stet_call_ref){.job_id = id, .attempt = 1}, &job));
+    assert_true(stet_turn_overflowed(&f->turn));
+    stet_turn_undo(&f->turn, mark);
+    stet_batch_release_reads(stet_turn_batch(&f->turn));
+    stet_store_memory_crash(f->turn.store); /* it reads again */
+    assert_true(stet_jobs_current(&f->turn, &f->service, (stet_call_ref){.job_id = id, .attempt = 1}, &job));
+    assert_false(stet_turn_overflowed(&f->turn));
+}
+
 static void cancel_works_in_every_state_that_is_not_over(void **state) {
     fixture *f = *state;
     stet_id queued = submit_key(f, "a");
@@ -514,6 +533,7 @@ int main(void) {
         TEST(no_attempt_beyond_the_guard_without_an_operator),
         TEST(a_lowered_guard_stops_a_waiting_job_also_when_drained),
         TEST(result_of_an_old_attempt_is_refused_by_the_fence),
+        TEST(a_job_that_cannot_be_read_is_not_one_of_an_old_attempt),
         TEST(cancel_works_in_every_state_that_is_not_over),
         TEST(cancelled_in_backoff_never_wakes),
         TEST(retry_refuses_what_is_not_over_or_is_done),

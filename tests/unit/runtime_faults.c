@@ -432,6 +432,20 @@ static void a_clock_that_is_set_forward_takes_nothing_away_early(void **state) {
     rig_free(r);
 }
 
+/* The next attempt makes a call of its own: never two for one job. */
+static void when_the_actor_fails_on_a_piece_of_an_answer_the_call_is_taken_back(void **state) {
+    rig *r = rig_new();
+    (void)state;
+    rig_job_active(rig_id(900), 1);
+    stet_http_data data = {.ref = {rig_id(900), 1, 1}, .status = 500, .bytes = STET_STR("x")};
+    stet_core_call_data(r->core, &data);
+    rig_round(r);
+    assert_int_equal(rig_job_failures(), 1);
+    assert_int_equal(r->cancels_count, 1);
+    assert_true(stet_id_equal(r->cancels[0].job_id, rig_id(900)));
+    rig_free(r);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_crash_at_any_commit_loses_and_doubles_no_acknowledged_request),
@@ -447,6 +461,7 @@ int main(void) {
         cmocka_unit_test(nothing_is_sent_or_taken_back_by_a_head_that_cannot_be_read),
         cmocka_unit_test(a_channel_whose_next_message_is_damaged_stops_and_the_rest_goes_on),
         cmocka_unit_test(a_clock_that_is_set_forward_takes_nothing_away_early),
+        cmocka_unit_test(when_the_actor_fails_on_a_piece_of_an_answer_the_call_is_taken_back),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -143,6 +143,11 @@ static stet_code on_done(stet_turn *turn, stet_job *job, const stet_http_result 
     return STET_OK;
 }
 
+static stet_code on_data(stet_turn *turn, stet_job *job, const stet_http_data *data, stet_error *e) {
+    (void)turn, (void)job;
+    return data->status == 500 ? stet_error_set(e, STET_INTERNAL, "a bug of the actor") : STET_OK;
+}
+
 static stet_code check_counter(stet_turn *turn, stet_checker *checker, stet_str key, stet_str value,
                                stet_error *e) {
     (void)turn;
@@ -165,6 +170,7 @@ static const stet_service service = {.name = "drafter",
                                      .checks = checks,
                                      .checks_count = COUNT_OF(checks),
                                      .timer = on_timer,
+                                     .call_data = on_data,
                                      .call_done = on_done};
 
 /* ---- the edge ---- */
