@@ -62,10 +62,10 @@ static bool run_with_crash(uint64_t crash_at) {
     }
     rig_request(r, 5000, "drafter.document.get", "{\"projectId\":\"p1\"}");
     rig_round(r);
-    uint64_t version = stet_mp_get_uint(rig_body(r, rig_answer(r, 5000)), "version", 0);
-    if (version != applied)
+    uint64_t counted = stet_mp_get_uint(rig_body(r, rig_answer(r, 5000)), "version", 0);
+    if (counted != applied)
         fail_msg("crash at commit %u: %u applied, %u counted", (unsigned)crash_at, (unsigned)applied,
-                 (unsigned)version);
+                 (unsigned)counted);
     CLEANUP(stet_buf_done) stet_buf found = STET_BUF(1 << 20);
     if (rig_check(r, &found) != 0)
         fail_msg("crash at commit %u: %.*s", (unsigned)crash_at, (int)found.size, (const char *)found.data);
