@@ -150,15 +150,17 @@ void stet_batch_release_reads(stet_batch *self) {
 stet_code stet_batch_commit(stet_batch *self, int64_t wall_ms, uint64_t *ret_ticket, stet_error *e) {
     stet_store *store = self->store;
     ASSERT(store->in_flight == NULL);
-    ASSERT(store->building->count > 0);
     ASSERT(self->scans_open == 0);
     if (store->read_only)
         return stet_error_set(e, STET_FORBIDDEN, "the store is open for reading only");
     if (store->failed)
         return stet_error_set(e, STET_INTERNAL,
                               "an earlier commit failed: end the process and open the store again");
+    if (self->starved)
+        return stet_error_set(e, STET_BUSY, "out of memory for the batch: roll back to a mark first");
     if (self->failed)
         return stet_error_set(e, STET_TOO_LARGE, "the batch is over its limit: roll back to a mark first");
+    ASSERT(store->building->count > 0);
     stet_overlay *sealed = store->building;
     store->in_flight = sealed;
     store->building = sealed == &store->overlays[0] ? &store->overlays[1] : &store->overlays[0];

@@ -32,7 +32,8 @@ static void take_head(stet_store *self, const stet_head *head) {
 }
 
 static void put_number(stet_batch *batch, stet_str key, uint64_t number) {
-    CLEANUP(stet_buf_done) stet_buf value = STET_BUF(/* bytes_max= */ 16);
+    uint8_t room[16];
+    stet_buf value = STET_BUF_ON(room, sizeof room);
     stet_mp_uint(&value, number);
     ASSERT(stet_buf_ok(&value));
     stet_batch_put(batch, key, stet_buf_str(&value));
