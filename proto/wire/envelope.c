@@ -372,7 +372,9 @@ void stet_error_encode(const stet_error *error, stet_buf *b) {
     stet_mp_close_map(b, mark, pairs);
 }
 
+/* Up to a NUL, too: nothing of what stands behind it would be written again. */
 static void copy_text(char *to, size_t to_size, stet_str from) {
+    from.size = strnlen(from.data, from.size);
     size_t size = stet_utf8_cut(from, to_size - 1);
     if (size)
         memcpy(to, from.data, size);

@@ -334,6 +334,22 @@ static void error_bodies_survive_the_trip(void **state) {
     assert_memory_equal(out.details, in.details, in.details_size);
 }
 
+static void words_of_an_error_end_at_a_nul(void **state) {
+    (void)state;
+    stet_error out;
+    stet_error_decode(STET_STR("\x83\xa4"
+                               "code\xa8"
+                               "conflict\xa5"
+                               "field\xa3"
+                               "a\0b\xa7"
+                               "message\xa3"
+                               "m\0n"),
+                      &out);
+    assert_int_equal(out.code, STET_CONFLICT);
+    assert_memory_equal(out.field, "a\0\0", 3);
+    assert_memory_equal(out.message, "m\0\0", 3);
+}
+
 static void an_error_that_cannot_be_read_is_internal(void **state) {
     (void)state;
     static const stet_str bodies[] = {{"", 0},
@@ -371,6 +387,7 @@ int main(void) {
         cmocka_unit_test(slots_never_change),
         cmocka_unit_test(routes_survive_the_trip_and_others_are_refused),
         cmocka_unit_test(error_bodies_survive_the_trip),
+        cmocka_unit_test(words_of_an_error_end_at_a_nul),
         cmocka_unit_test(an_error_that_cannot_be_read_is_internal),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
