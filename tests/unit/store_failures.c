@@ -71,8 +71,10 @@ WRAP(int, rmdir, (const char *path), (path), fails(false), -1)
 WRAP(int, mkdir, (const char *path, mode_t mode), (path, mode), fails(false), -1)
 WRAP(DIR *, opendir, (const char *path), (path), fails(false), NULL)
 
+/* NOLINTBEGIN(bugprone-reserved-identifier): the names are the linker's */
 int __real_open(const char *path, int flags, ...);
 int __wrap_open(const char *path, int flags, ...);
+/* NOLINTEND(bugprone-reserved-identifier) */
 int __wrap_open(const char *path, int flags, ...) {
     va_list rest;
     va_start(rest, flags);
