@@ -48,12 +48,14 @@ static bool fails(void) {
     return true;
 }
 
+/* NOLINTBEGIN(bugprone-reserved-identifier): the names are the linker's */
 void *__real_malloc(size_t size);
 void *__real_calloc(size_t count, size_t size);
 void *__real_realloc(void *old, size_t size);
 void *__wrap_malloc(size_t size);
 void *__wrap_calloc(size_t count, size_t size);
 void *__wrap_realloc(void *old, size_t size);
+/* NOLINTEND(bugprone-reserved-identifier) */
 
 void *__wrap_malloc(size_t size) {
     return fails() ? NULL : __real_malloc(size);

@@ -114,6 +114,21 @@ static broker_frame frame_of(stet_str bytes) {
     return bytes.size > 0 ? frame_new(NULL, bytes.data, bytes.size) : (broker_frame){.data = NULL};
 }
 
+static void take_front(sim_broker *self, const net_packet *packet, int64_t now_ms) {
+    broker_frame envelope = frame_of(packet->frames[0]), body = frame_of(packet->frames[1]);
+    memory_on(&self->memory);
+    broker_core_front(self->core, &packet->peer, STET_ROLE_CONTROL, envelope, body, now_ms);
+}
+
+static void take_back(sim_broker *self, const net_link *link, const net_packet *packet, int64_t now_ms) {
+    broker_frame envelope = frame_of(packet->frames[0]), route = frame_of(packet->frames[1]),
+                 body = frame_of(packet->frames[2]);
+    self->speaker = link->node;
+    memory_on(&self->memory);
+    broker_core_back(self->core, &packet->peer, envelope, route, body, now_ms);
+    self->speaker = NULL;
+}
+
 int64_t broker_node_deliver(void *node, net_link *link, net_packet *packet) {
     sim_broker *self = node;
     int64_t now_ms = self->sim->world.boot_ms;
@@ -122,25 +137,20 @@ int64_t broker_node_deliver(void *node, net_link *link, net_packet *packet) {
         return 0;
     if (now_ms < self->paused_until_ms)
         return self->paused_until_ms;
-    bool events = link->socket == NET_EVENTS_IN || link->socket == NET_EVENTS;
-    broker_frame frames[NET_FRAMES_MAX] = {{.data = NULL}};
-    for (uint32_t i = 0; i < packet->count && !events; i++)
-        frames[i] = frame_of(f[i]);
-    memory_on(&self->memory);
     switch (link->socket) {
     case NET_FRONT:
-        broker_core_front(self->core, &packet->peer, STET_ROLE_CONTROL, frames[0], frames[1], now_ms);
+        take_front(self, packet, now_ms);
         break;
     case NET_BACK:
-        self->speaker = link->node;
-        broker_core_back(self->core, &packet->peer, frames[0], frames[1], frames[2], now_ms);
-        self->speaker = NULL;
+        take_back(self, link, packet, now_ms);
         break;
     case NET_EVENTS_IN:
+        memory_on(&self->memory);
         broker_core_event(self->core, f[0], f[1]);
         break;
     case NET_EVENTS:
         link->subscribed = true;
+        memory_on(&self->memory);
         broker_core_subscribed(self->core, f[0], now_ms);
         break;
     }
