@@ -57,7 +57,7 @@ drafter
     concurrency = 4
 """
 MIB = 1 << 20
-SIZES = {"data": 80 * MIB, "probe": 40 * MIB, "log": 2 * MIB, "memory": 8 * MIB}
+SIZES = {"data": 160 * MIB, "probe": 160 * MIB, "log": 2 * MIB, "memory": 8 * MIB}
 ACTORS = ("drafter", "probe")
 KINDS = ("full", "mark", "own", "started", "inodes", "readonly", "quota", "log", "memory", "up")
 BACK_SECONDS = 30
