@@ -421,6 +421,8 @@ void workload_finish(sim *s) {
     s->working = false;
     s->finishing = true;
     s->resumes_left = SIM_PROJECTS + 1;
+    if (s->mix.visits > 0)
+        client_node_kill(&s->visitor); /* the last one goes; what it asked for is asked by others */
     for (uint32_t c = 0; c < s->mix.clients; c++) {
         for (uint32_t l = 0; l < s->mix.lanes; l++) {
             sim_lane *lane = &s->clients[c].lanes[l];
