@@ -246,15 +246,17 @@ static bool write_row(stet_overlay *self, stet_str key, stet_str value, bool fre
 
     uint8_t height = random_height(self);
     stet_row *path[STET_OVERLAY_HEIGHT_MAX];
-    path[0] = height == 1 ? just_before(self, key) : NULL;
-    if (!path[0])
-        (void)descend(self, key, /* equal_too= */ false, path);
-    stet_row *before = path[0], *after = before->next[0];
+    stet_row *before = height == 1 ? just_before(self, key) : NULL;
+    if (before)
+        path[0] = before;
+    else
+        before = descend(self, key, /* equal_too= */ false, path);
+    stet_row *after = before->next[0];
     stet_arena_mark mark = stet_arena_mark_of(&self->arena);
     stet_row *row = row_new(self, height, key, value);
     if (!row)
         return false;
-    for (int level = 0; level < row->height; level++) {
+    for (int level = 0; level < height; level++) {
         row->next[level] = path[level]->next[level];
         path[level]->next[level] = row;
     }

@@ -27,8 +27,10 @@ static bool reserve(stet_buf *self, size_t more) {
         self->failed = self->starved = true;
         return false;
     }
-    if (self->borrowed && self->size > 0)
+    if (self->borrowed && self->size > 0) {
+        ASSERT(self->data != NULL);
         memcpy(data, self->data, self->size);
+    }
     self->borrowed = false;
     self->data = data;
     self->capacity = capacity;
