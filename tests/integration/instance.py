@@ -3,6 +3,7 @@
 import glob
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -90,6 +91,9 @@ class LifeTest(unittest.TestCase):
             instance.environment["STET_DATA"] = instance.data
             with instance:
                 self.assertEqual(json.loads(instance.stet("call", "broker.health").stdout)["status"], "green")
+                run = os.path.dirname(instance.endpoint("front").removeprefix("ipc://"))
+            self.assertFalse(run.startswith(parent))
+            shutil.rmtree(run)  # it lies where a path is short, and outlives the instance as its data does
 
 
 class CommandTest(unittest.TestCase):
