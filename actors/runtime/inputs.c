@@ -295,8 +295,8 @@ static bool fail_attempt(stet_core *self, const core_input *in, const stet_error
     if (rc == STET_OK && !full)
         return true;
     stet_turn_undo(turn, mark);
-    if (memory)
-        starved(self);
+    if (memory || alone)
+        starved(self); /* not even alone in a turn: the job would stay active for ever */
     return alone || memory;
 }
 
