@@ -266,11 +266,11 @@ static stet_code hand_result(stet_core *self, stet_job *job, const core_input *i
     }
 }
 
-static void starved(stet_core *self) {
+/* Recovery ends the attempt; dropping a result would hang the job. */
+static void cannot_note(stet_core *self, const char *why) {
     stet_error error = {0};
-    (void)stet_error_set(&error, STET_INTERNAL, "no memory to note what became of a call");
-    core_fatal(self, STET_EXIT_INTERNAL,
-               &error); /* recovery ends the attempt; dropping a result would hang the job */
+    (void)stet_error_set(&error, STET_INTERNAL, "cannot note what became of a call: %s", why);
+    core_fatal(self, STET_EXIT_INTERNAL, &error);
 }
 
 /* The actor could not take the result of its own call: without an end the job would stay active until a
@@ -295,8 +295,10 @@ static bool fail_attempt(stet_core *self, const core_input *in, const stet_error
     if (rc == STET_OK && !full)
         return true;
     stet_turn_undo(turn, mark);
-    if (memory || alone)
-        starved(self); /* not even alone in a turn: the job would stay active for ever */
+    if (memory || alone) /* not even in a turn of its own */
+        cannot_note(self, memory          ? "no memory"
+                          : rc != STET_OK ? error.message
+                                          : "it does not fit into a commit");
     return alone || memory;
 }
 
@@ -313,7 +315,7 @@ static bool run_result(stet_core *self, const core_input *in) {
     bool alone = core_is_empty(self);
     if (cancelled(self, in->ref) || !stet_jobs_current(turn, turn->service, in->ref, &job)) {
         if (stet_turn_starved(turn))
-            starved(self);
+            cannot_note(self, "no memory");
         stet_turn_count(turn, "results.stale", 1);
         return true;
     }
