@@ -16,6 +16,7 @@ import uuid
 
 import msgpack
 import zmq
+from scene import print_scene
 
 BIN = os.environ.get("STET_BIN", "build/bin")
 
@@ -140,6 +141,8 @@ class Instance:
         return self
 
     def __exit__(self, kind, value, trace):
+        if kind is not None:
+            print_scene(self.pids(), self.data)
         self.stet("down", check=False)
         if kind is not None:
             self.print_logs()
@@ -200,16 +203,18 @@ class Instance:
     def client(self):
         return Client(self.endpoint("front"))
 
-    def pid(self, name):
-        """pid of a running process of the instance, or None; from the supervisor's file, which needs no broker."""
+    def pids(self):
+        """{name: pid} of the running processes of the instance; from the supervisor's file, which needs no broker."""
         try:
             with open(os.path.join(self.data, "run", "supervisor.json"), encoding="utf-8") as file:
                 state = json.load(file)
         except FileNotFoundError:
-            return None
-        if name == "supervisor":
-            return state["pid"]
-        return next((process["pid"] or None for process in state["processes"] if process["name"] == name), None)
+            return {}
+        return {"supervisor": state["pid"], **{process["name"]: process["pid"] for process in state["processes"] if process["pid"]}}
+
+    def pid(self, name):
+        """None when it does not run."""
+        return self.pids().get(name)
 
     def kill(self, name, sig=signal.SIGKILL):
         """Signals one process of this instance; returns its pid, or None when it was not there."""

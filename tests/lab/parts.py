@@ -10,6 +10,7 @@ import subprocess
 import tempfile
 
 from lab import BIN, Client, NoAnswer, wait_until
+from scene import print_scene
 
 EXIT_NAMES = {0: "stopped", 70: "internal", 74: "store", 75: "locked", 76: "fenced", 77: "damaged", 78: "config"}
 RESTARTABLE = (70, 74)  # what the supervisor starts again
@@ -39,6 +40,8 @@ class Parts:
         return self
 
     def __exit__(self, kind, value, trace):
+        if kind is not None:
+            print_scene({name: process.pid for name, process in self.processes.items()}, self.data)
         for name in list(self.processes):
             self.kill(name)
         if kind is not None:
