@@ -311,8 +311,8 @@ stet_code stet_outbox_ack(stet_outbox *self, stet_turn *turn, const stet_envelop
         return STET_OK;
     }
     rc = delete_rows(turn, receiver, &head, mark, e);
-    if (rc != STET_OK)
-        return rc;
+    if (rc != STET_OK || stet_turn_overflowed(turn))
+        return rc; /* the rows come back: the channel must not be ahead of them, or nobody sends them again */
     FAULT(outbox_rows_deleted);
     channel->acked = head.acked;
     if (channel->sent < channel->acked)

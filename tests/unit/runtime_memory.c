@@ -100,9 +100,66 @@ static void a_message_without_memory_is_whole_or_not_there_and_may_be_sent_again
     }
 }
 
+/* ---- the receiver's acknowledgement ---- */
+
+static bool acknowledge(rig *self, memory_fault *fault) {
+    CLEANUP(stet_buf_done) stet_buf frame = STET_BUF(1024);
+    stet_envelope envelope = {.kind = STET_KIND_ACK,
+                              .id = rig_id(1),
+                              .command = STET_STR("alerts.raise"),
+                              .service = STET_STR("alerts"),
+                              .epoch = 1,
+                              .sequence = 1};
+    stet_envelope_encode(&envelope, &frame);
+    memory_on(fault);
+    stet_core_message(self->core, stet_buf_str(&frame), (stet_str){NULL, 0}, (stet_str){NULL, 0});
+    stet_core_commit(self->core);
+    bool struck = memory_off();
+    if (!stet_core_fatal(self->core, NULL))
+        rig_complete(self);
+    if (stet_core_fatal(self->core, NULL))
+        rig_crash(self);
+    return struck;
+}
+
+static uint64_t waiting(rig *self) {
+    rig_request(self, 2, "drafter.stats", "{}");
+    rig_round(self);
+    stet_str outbox = stet_mp_get_raw(rig_body(self, rig_answer(self, 2)), "outbox");
+    uint64_t count = stet_mp_get_uint(stet_mp_get_raw(outbox, "alerts"), "pending", UINT64_MAX);
+    rig_forget(self);
+    return count;
+}
+
+static void a_message_whose_ack_found_no_memory_is_sent_again_until_one_is_taken(void **state) {
+    bool struck = true;
+    uint64_t n = 0;
+    (void)state;
+    for (; struck; n++) {
+        rig *self = rig_new();
+        memory_fault fault = {.after = n / 2, .rounds = 1, .for_ever = n % 2}, none = {.rounds = 0};
+        assert_false(hand_in(self, &(starving){.markdown = "send"}, &none));
+        rig_crash(self); /* with buffers that have not grown yet */
+        assert_int_equal(rig_count_kind(self, STET_KIND_SEND), 0);
+        rig_later(self, 1);
+        rig_seal(self);
+        rig_forget(self);
+        struck = acknowledge(self, &fault);
+        rig_later(self, 10000);
+        rig_round(self);
+        if (rig_count_kind(self, STET_KIND_SEND) != waiting(self))
+            fail_msg("allocation %u: what waits is not what is sent again", (unsigned)n);
+        assert_false(acknowledge(self, &none));
+        assert_int_equal(waiting(self), 0);
+        rig_free(self);
+    }
+    assert_true(n > 2); /* else nothing was tried */
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_message_without_memory_is_whole_or_not_there_and_may_be_sent_again),
+        cmocka_unit_test(a_message_whose_ack_found_no_memory_is_sent_again_until_one_is_taken),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
