@@ -205,26 +205,57 @@ static void check_requests(checker *self) {
 
 /* ---- one client and its keys: I5 ---- */
 
+/* A writer that went away before its write was answered: nobody waits for it, so it may be applied at any time
+ * until somebody is told what became of it, after later writes too. But once only: what was seen and then
+ * overwritten does not come again. */
+static bool is_adrift(const checker *self, size_t from, size_t to, uint64_t number) {
+    const history_record *wrote = NULL;
+    bool adrift = false, seen = false, overwritten = false;
+    for (size_t i = from; i < to; i++) {
+        const history_record *r = self->list[i];
+        bool same = r->number == number, told = r->kind == HISTORY_READ || r->answer;
+        switch (r->kind) {
+        case HISTORY_READ:
+        case HISTORY_WROTE:
+            if (same && r->kind == HISTORY_WROTE) {
+                wrote = r;
+                adrift = adrift && !r->answer;
+            }
+            overwritten |= seen && told && !same;
+            seen |= told && same;
+            break;
+        default: /* UNKNOWN, REFUSED */
+            if (wrote && stet_id_equal(r->id, wrote->id))
+                adrift = r->kind == HISTORY_UNKNOWN;
+            break;
+        }
+    }
+    return adrift && !overwritten;
+}
+
 /* A key with one writer: a read shows the last write that was answered, or a later one. */
 static void check_register(checker *self, size_t from, size_t to) {
-    uint64_t least = 0, most = 0;
+    uint64_t least = 0, most = 0, gone = 0;
     for (size_t i = from; i < to; i++) {
         const history_record *r = self->list[i];
         if (r->kind == HISTORY_WROTE) {
             most = r->number > most ? r->number : most;
             least = r->answer && r->number > least ? r->number : least;
         } else if (r->kind == HISTORY_READ) {
-            if (r->number < least)
-                bad(self, "I5", r, "a read shows less than what this client has written or read before");
-            else if (r->number > most)
+            bool old = r->number < least || (gone > 0 && r->number <= gone);
+            if (r->number > most)
                 bad(self, "I5", r, "a read shows what was never written");
+            else if (old && !is_adrift(self, from, i, r->number))
+                bad(self, "I5", r, "a read shows less than what this client has written or read before");
+            else if (old)
+                gone = least; /* overwritten by what was adrift */
             least = r->number > least ? r->number : least;
         }
     }
 }
 
 static void check_keys(checker *self) {
-    gather(self, KIND(WROTE) | KIND(READ));
+    gather(self, KIND(WROTE) | KIND(READ) | KIND(UNKNOWN) | KIND(REFUSED));
     sort(self, by_who_stream);
     for (size_t from = 0, to; from < self->count; from = to) {
         to = group_of_stream(self, from, /* same_who= */ true);

@@ -5,10 +5,11 @@
  *   I2  each message is applied at most once
  *   I3  the same request asked again gets the same answer; another request under its id is refused
  *   I4  a channel is applied in order, without a gap, and its numbers never change their meaning
- *   I5  what one client does to one key, one thing after the other, is seen in that order; one call at a time
- * for a project I6  progress: numbers 1..n, once each, the same text live, read back and stored I7  what was
- * refused is never applied (a refusal of a request that was sent once: of two copies under way one may be
- *       refused and the other not)
+ *   I5  what one client does to one key, one thing after the other, is seen in that order (what it did not wait
+ *       for, because it went away, at any place, once); one call at a time for a project
+ *   I6  progress: numbers 1..n, once each, the same text live, read back and stored
+ *   I7  what was refused is never applied (a refusal of a request that was sent once: of two copies under way one
+ *       may be refused and the other not)
  *   I8  what is unknown is applied at most once, and asking again tells which
  *   I9  one message is one unit: its state, event, message and timer are all there or none
  *   I10 a call to the outside is made once for each attempt and try, and its job knows of it

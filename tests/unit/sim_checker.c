@@ -125,6 +125,40 @@ static void a_read_of_what_never_was(history *h) {
     ADD(READ, .stream = history_name_of(h, "key"), .number = 2);
 }
 
+/* Number 2 was given up without an answer, then 3 was answered: 2 may come after it. */
+static uint32_t a_write_adrift(history *h) {
+    uint32_t key = history_name_of(h, "key");
+    ADD(WROTE, .id = id_of(72), .stream = key, .number = 2);
+    ADD(UNKNOWN, .id = id_of(72), .stream = key);
+    ADD(WROTE, .id = id_of(73), .stream = key, .number = 3);
+    ADD(WROTE, .id = id_of(73), .stream = key, .number = 3, .answer = 1);
+    return key;
+}
+
+static void a_write_adrift_that_hides_nothing_older(history *h) {
+    ADD(READ, .stream = a_write_adrift(h), .number = 1);
+}
+
+static void a_write_that_comes_back_after_one_that_was_adrift(history *h) {
+    uint32_t key = a_write_adrift(h);
+    ADD(READ, .stream = key, .number = 2);
+    ADD(READ, .stream = key, .number = 3);
+}
+
+static void a_write_adrift_that_comes_twice(history *h) {
+    uint32_t key = a_write_adrift(h);
+    ADD(READ, .stream = key, .number = 2);
+    ADD(WROTE, .id = id_of(74), .stream = key, .number = 4);
+    ADD(WROTE, .id = id_of(74), .stream = key, .number = 4, .answer = 1);
+    ADD(READ, .stream = key, .number = 2);
+}
+
+static void a_write_that_is_not_adrift_any_more(history *h) {
+    uint32_t key = a_write_adrift(h);
+    ADD(REFUSED, .id = id_of(72), .stream = key, .number = 1);
+    ADD(READ, .stream = key, .number = 2);
+}
+
 static void a_counter_that_goes_back(history *h) {
     uint32_t key = history_name_of(h, "key");
     ADD(INVOKE, .id = id_of(3), .stream = key, .hash = 7);
@@ -249,6 +283,10 @@ static void each_bad_history_is_rejected(void **state) {
         {a_number_of_a_channel_given_twice, "I4"},
         {a_read_of_old, "I5"},
         {a_read_of_what_never_was, "I5"},
+        {a_write_adrift_that_hides_nothing_older, "I5"},
+        {a_write_that_comes_back_after_one_that_was_adrift, "I5"},
+        {a_write_adrift_that_comes_twice, "I5"},
+        {a_write_that_is_not_adrift_any_more, "I5"},
         {a_counter_that_goes_back, "I5"},
         {two_calls_at_a_time, "I5"},
         {a_reader_that_missed_one, "I6"},
@@ -291,6 +329,23 @@ static void a_refusal_of_a_request_that_was_sent_twice_says_nothing_of_the_other
     history_done(h);
 }
 
+static void a_write_that_nobody_waited_for_may_be_applied_after_a_later_one(void **state) {
+    char text[CHECKER_TEXT_SIZE];
+    history all = {.records = NULL}, *h = &all;
+    (void)state;
+    good(h);
+    uint32_t key = a_write_adrift(h);
+    ADD(READ, .stream = key, .number = 3);
+    ADD(READ, .stream = key, .number = 2);
+    ADD(READ, .stream = key, .number = 2);
+    ADD(WROTE, .id = id_of(74), .stream = key, .number = 4);
+    ADD(WROTE, .id = id_of(74), .stream = key, .number = 4, .answer = 1);
+    ADD(READ, .stream = key, .number = 4);
+    if (!checker_run(h, text))
+        fail_msg("%s", text);
+    history_done(h);
+}
+
 /* Old events may be gone, for readers too; but none comes twice. */
 static void what_forgets_may_begin_anywhere_and_go_on_later_but_not_again(void **state) {
     char text[CHECKER_TEXT_SIZE];
@@ -315,6 +370,7 @@ int main(void) {
         cmocka_unit_test(a_good_history_passes),
         cmocka_unit_test(each_bad_history_is_rejected),
         cmocka_unit_test(a_refusal_of_a_request_that_was_sent_twice_says_nothing_of_the_other_copy),
+        cmocka_unit_test(a_write_that_nobody_waited_for_may_be_applied_after_a_later_one),
         cmocka_unit_test(what_forgets_may_begin_anywhere_and_go_on_later_but_not_again),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
