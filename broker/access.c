@@ -48,7 +48,11 @@ stet_code broker_access_request(const stet_known_key *key, stet_str envelope_byt
         return stet_error_set(e, STET_FORBIDDEN,
                               "this key is limited to sessions: it may call SERVICE.events and broker.last");
     /* Checked first: of a body with two sessionIds the actor might take the other one. */
-    if (body.size > STET_BODY_BYTES_MAX || stet_mp_check(body, STET_MP_LIMITS_BODY, &ignored) != STET_OK)
+    stet_code rc =
+        body.size > STET_BODY_BYTES_MAX ? STET_TOO_LARGE : stet_mp_check(body, STET_MP_LIMITS_BODY, e);
+    if (rc == STET_BUSY)
+        return rc;
+    if (rc != STET_OK)
         return stet_error_field(e, STET_FORBIDDEN, "sessionId", "this key is limited to sessions; name one");
     stet_str session = stet_mp_get_str(body, "sessionId", STET_STR(""));
     if (!stet_known_key_sees(key, session))

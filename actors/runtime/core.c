@@ -208,7 +208,9 @@ stet_code core_step(stet_core *self, core_step_fn *step, void *context, bool *re
     *ret_full = false;
     if (stet_turn_overflowed(turn)) {
         *ret_full = !alone;
-        rc = stet_error_set(e, alone ? STET_TOO_LARGE : STET_BUSY, "more than one commit may hold");
+        rc = stet_turn_starved(turn)
+                 ? stet_error_set(e, STET_BUSY, "no memory for this now")
+                 : stet_error_set(e, alone ? STET_TOO_LARGE : STET_BUSY, "more than one commit may hold");
     }
     if (rc != STET_OK)
         stet_turn_undo(turn, mark);
@@ -384,6 +386,8 @@ static stet_code first_turn(stet_core *self, stet_error *e) {
         rc = stet_jobs_recover(turn, turn->service, e);
     if (rc == STET_OK && turn->service->start)
         rc = turn->service->start(turn, e);
+    if (rc == STET_OK && stet_turn_starved(turn))
+        rc = stet_error_set(e, STET_BUSY, "no memory for the first turn; start again");
     if (rc == STET_OK && stet_turn_overflowed(turn))
         rc = stet_error_set(e, STET_INTERNAL, "recovery wrote more than one commit may hold");
     stet_batch_release_reads(stet_turn_batch(turn));

@@ -187,12 +187,12 @@ static stet_code publish(stet_turn *turn, const stet_event *event, uint64_t numb
     b.size = bytes->size - b.offset;
     if (rc == STET_OK && stet_buf_ok(bytes) && b.size - payload.size > EVENT_TEXT_BYTES_MAX)
         rc = stet_error_set(e, STET_TOO_LARGE, "an event may have %d bytes at most", EVENT_TEXT_BYTES_MAX);
+    if (!stet_buf_ok(bytes))
+        stet_effects_fail(effects, stet_buf_starved(bytes));
     if (rc != STET_OK) {
         stet_buf_truncate(bytes, begin);
         return rc;
     }
-    if (!stet_buf_ok(bytes))
-        stet_effects_fail(effects, stet_buf_starved(bytes));
     effects_item *item = stet_effects_add(effects, EFFECTS_PUBLISH);
     if (item) {
         item->a = a;

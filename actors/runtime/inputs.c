@@ -336,7 +336,12 @@ static bool run_result(stet_core *self, const core_input *in) {
 }
 
 bool core_run(stet_core *self, const core_input *in) {
+    stet_turn_mark mark = stet_turn_mark_of(&self->turn);
     bool taken = in->kind == CORE_MESSAGE ? run_message(self, in) : run_result(self, in);
+    /* No memory even to refuse it, or to log: that is left out, or the next one would be taken for what did not fit.
+     * Whoever waits for the answer asks again. */
+    if (stet_turn_overflowed(&self->turn))
+        stet_turn_undo(&self->turn, mark);
     stet_batch_release_reads(stet_turn_batch(&self->turn));
     self->messages++;
     return taken;

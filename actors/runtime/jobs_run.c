@@ -50,7 +50,11 @@ static bool tick_is_over(tick *t, uint32_t left) {
     return true;
 }
 
-static step step_of(stet_turn *turn, stet_code rc) {
+static step step_of(stet_turn *turn, stet_code rc, stet_error *e) {
+    if (stet_turn_overflowed(turn) && stet_turn_starved(turn)) {
+        (void)stet_error_set(e, STET_BUSY, "no memory for a job now");
+        return STEP_LATER;
+    }
     if (stet_turn_overflowed(turn))
         return STEP_FULL;
     if (rc == STET_OK)
@@ -128,7 +132,7 @@ static stet_code recover_one(tick *t, stet_id id, stet_error *e) {
     FAULT(job_taken_back);
     if (rc == STET_OK)
         rc = take_back(t->turn, &record, e);
-    step outcome = step_of(t->turn, rc);
+    step outcome = step_of(t->turn, rc, e);
     bool broken = outcome != STEP_OK && step_undo(t, mark, outcome, /* alone= */ false, e);
     stet_batch_release_reads(t->batch);
     return broken ? e->code : STET_OK;
@@ -239,7 +243,7 @@ static stet_code due_one(tick *t, uint8_t table, stet_id id, stet_error *e) {
     stet_turn_mark mark = stet_turn_mark_of(t->turn);
     bool alone = stet_turn_bytes(t->turn) == 0;
     stet_code rc = table == STET_TABLE_JOBS_DELAYED ? promote(t, id, e) : resume(t, id, e);
-    step outcome = step_of(t->turn, rc);
+    step outcome = step_of(t->turn, rc, e);
     bool failed = outcome != STEP_OK && step_undo(t, mark, outcome, alone, e);
     stet_batch_release_reads(t->batch);
     if (!failed)
@@ -402,7 +406,7 @@ static stet_code start_one(tick *t, stet_id id, stet_error *e) {
         rc = begin_attempt(t, &record, e);
     if (rc == STET_OK && !ended)
         rc = t->queue->run(t->turn, &record.job, e);
-    step outcome = step_of(t->turn, rc);
+    step outcome = step_of(t->turn, rc, e);
     bool failed = outcome != STEP_OK && step_undo(t, mark, outcome, alone, e);
     stet_batch_release_reads(t->batch);
     if (!failed)

@@ -181,7 +181,7 @@ static stet_code read_string(json_parser *p, stet_str *ret) {
     p->at++;
     if (stet_buf_ok(&p->scratch))
         return STET_OK;
-    return stet_error_set(p->e, STET_INTERNAL, "out of memory while reading JSON; try again later");
+    return stet_error_set(p->e, STET_BUSY, "out of memory while reading JSON; try again later");
 }
 
 /* ---- numbers ---- */
@@ -225,7 +225,7 @@ static stet_code write_double(json_parser *p, size_t start) {
     /* The decimal point must not depend on the program's locale; for "C" glibc allocates nothing here. */
     locale_t plain = newlocale(LC_ALL_MASK, "C", (locale_t)0);
     if (plain == (locale_t)0)
-        return stet_error_set(p->e, STET_INTERNAL, "out of memory while reading JSON; try again later");
+        return stet_error_set(p->e, STET_BUSY, "out of memory while reading JSON; try again later");
     double value = strtod_l(number, NULL, plain);
     freelocale(plain);
     if (!isfinite(value))
@@ -319,7 +319,7 @@ static stet_code remember_key(json_parser *p, stet_str key, size_t source) {
         size_t capacity = p->keys_capacity ? p->keys_capacity * 2 : 64;
         json_key *grown = reallocarray(p->keys, capacity, sizeof *grown);
         if (grown == NULL)
-            return stet_error_set(p->e, STET_INTERNAL, "out of memory while reading JSON; try again later");
+            return stet_error_set(p->e, STET_BUSY, "out of memory while reading JSON; try again later");
         p->keys = grown;
         p->keys_capacity = capacity;
     }
@@ -443,6 +443,8 @@ static stet_code parse(json_parser *p) {
     skip_space(p);
     if (p->at != p->text.size)
         return refuse(p, "text follows the value");
+    if (stet_buf_starved(p->out))
+        return stet_error_set(p->e, STET_BUSY, "out of memory while reading JSON; try again later");
     if (!stet_buf_ok(p->out))
         return stet_error_set(p->e, STET_TOO_LARGE, "the JSON is larger than the %zu bytes allowed here",
                               p->out->size_max);

@@ -237,6 +237,8 @@ stet_code stet_mp_to_json(stet_str mp, stet_json_style style, stet_buf *ret_json
         }
     }
     ASSERT(r.at == r.end && !r.failed); /* what the check let through can be read */
+    if (stet_buf_starved(ret_json))
+        return stet_error_set(e, STET_BUSY, "out of memory while writing JSON; try again later");
     if (!stet_buf_ok(ret_json))
         return stet_error_set(e, STET_TOO_LARGE, "the JSON is larger than the %zu bytes allowed here",
                               ret_json->size_max);

@@ -208,7 +208,7 @@ static stet_code walk_open(walk *w, const item *read, const uint8_t *at, stet_er
         return walk_refuse(w, at, e, "too many values");
     w->nodes += items;
     if (read->type == STET_MP_MAP && !walk_reserve_keys(w, (uint32_t)read->n))
-        return stet_error_set(e, STET_INTERNAL, "out of memory while checking a message; try again later");
+        return stet_error_set(e, STET_BUSY, "out of memory while checking a message; try again later");
     w->levels[w->depth++] = (level){.left = (uint32_t)items,
                                     .map = read->type == STET_MP_MAP,
                                     .pairs = (uint32_t)read->n,

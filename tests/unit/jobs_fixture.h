@@ -40,6 +40,7 @@ struct stet_turn {
     uint32_t wakes;
     uint64_t effects; /* how many a real turn would hold */
     uint64_t effects_max;
+    bool starved; /* what does not fit found no memory */
 };
 
 struct fixture {
@@ -85,6 +86,7 @@ stet_turn_mark stet_turn_mark_of(stet_turn *turn) {
 void stet_turn_undo(stet_turn *turn, stet_turn_mark mark) {
     stet_batch_rollback(stet_turn_batch(turn), mark.batch);
     turn->effects = mark.items;
+    turn->starved = false;
 }
 size_t stet_turn_bytes(stet_turn *turn) {
     return stet_batch_bytes(stet_turn_batch(turn));
@@ -92,8 +94,11 @@ size_t stet_turn_bytes(stet_turn *turn) {
 bool stet_turn_overflowed(stet_turn *turn) {
     return turn->effects > turn->effects_max || stet_batch_failed(stet_turn_batch(turn));
 }
+bool stet_turn_starved(stet_turn *turn) {
+    return turn->starved || stet_batch_starved(stet_turn_batch(turn));
+}
 void stet_turn_fail(stet_turn *turn, bool starved) {
-    (void)starved;
+    turn->starved = starved;
     turn->effects = turn->effects_max + 1;
 }
 void stet_check_problem(stet_checker *checker, const char *kind, stet_str key, const char *format, ...) {

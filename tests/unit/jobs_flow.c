@@ -324,6 +324,29 @@ static stet_code run_detail(fixture *f, stet_turn *turn, stet_job *job, stet_err
                                0.25, e);
 }
 
+static stet_code run_starved(fixture *f, stet_turn *turn, stet_job *job, stet_error *e) {
+    (void)job;
+    (void)e;
+    if (f->started_count == 1)
+        stet_turn_fail(turn, /* starved= */ true);
+    return STET_OK;
+}
+
+static void a_start_without_memory_comes_again_later_without_an_attempt_lost(void **state) {
+    fixture *f = *state;
+    f->run = run_starved;
+    f->turn.effects_max = 100;
+    stet_id id = submit_key(f, "a");
+    commit(f); /* so that it is alone in its turn */
+    tick(f);
+    assert_state(f, id, QUEUED);
+    assert_int_equal(f->next_ms, f->turn.wall_ms + 100);
+    f->turn.wall_ms += 100;
+    tick(f);
+    assert_state(f, id, ACTIVE);
+    assert_int_equal(read_job(f, id).attempt, 1);
+}
+
 static void detail_becomes_part_of_the_history(void **state) {
     fixture *f = *state;
     f->run = run_detail;
@@ -537,6 +560,7 @@ int main(void) {
         TEST(cancel_works_in_every_state_that_is_not_over),
         TEST(cancelled_in_backoff_never_wakes),
         TEST(retry_refuses_what_is_not_over_or_is_done),
+        TEST(a_start_without_memory_comes_again_later_without_an_attempt_lost),
         TEST(detail_becomes_part_of_the_history),
         TEST(resume_calls_run_again_inside_the_same_attempt),
         TEST(a_job_that_ends_is_not_resumed),

@@ -1,7 +1,10 @@
 /* A turn for which an allocation fails: each of them once, alone and with all that follow. */
 #include "tests/unit/runtime_rig.h"
 
+#include "proto/wire/json.h"
 #include "tests/sim/memory.h"
+
+#include <stdio.h>
 
 typedef struct starving {
     const char *markdown; /* what the rig's service does, see runtime_rig.c */
@@ -21,16 +24,20 @@ static stet_envelope envelope_of(const starving *how) {
     return envelope;
 }
 
+static void message_of(const starving *how, stet_buf *frame, stet_buf *route, stet_buf *body) {
+    stet_envelope envelope = envelope_of(how);
+    stet_envelope_encode(&envelope, frame);
+    stet_route_encode(&(stet_route){.ticket = 9, .role = STET_STR("control"), .remaining_ms = 1000}, route);
+    stet_mp_map(body, 3);
+    stet_mp_put_cstr(body, "projectId", "p1");
+    stet_mp_put_uint(body, "baseVersion", 0);
+    stet_mp_put_cstr(body, "markdown", how->markdown);
+}
+
 /* One message and its commit; true when an allocation has failed. */
 static bool hand_in(rig *self, const starving *how, memory_fault *fault) {
     CLEANUP(stet_buf_done) stet_buf frame = STET_BUF(1024), route = STET_BUF(256), body = STET_BUF(1024);
-    stet_envelope envelope = envelope_of(how);
-    stet_envelope_encode(&envelope, &frame);
-    stet_route_encode(&(stet_route){.ticket = 9, .role = STET_STR("control"), .remaining_ms = 1000}, &route);
-    stet_mp_map(&body, 3);
-    stet_mp_put_cstr(&body, "projectId", "p1");
-    stet_mp_put_uint(&body, "baseVersion", 0);
-    stet_mp_put_cstr(&body, "markdown", how->markdown);
+    message_of(how, &frame, &route, &body);
     memory_on(fault);
     stet_core_message(self->core, stet_buf_str(&frame), stet_buf_str(&route), stet_buf_str(&body));
     stet_core_commit(self->core);
@@ -91,7 +98,7 @@ static void each_allocation_fails(const starving *how) {
 }
 
 static void a_message_without_memory_is_whole_or_not_there_and_may_be_sent_again(void **state) {
-    static const char *const things[] = {"nothing", "event", "send", "timer", "call"};
+    static const char *const things[] = {"nothing", "event", "event with more", "send", "timer", "call"};
     (void)state;
     for (size_t i = 0; i < COUNT_OF(things); i++) {
         for (int variant = 0; variant < 4; variant++)
@@ -156,10 +163,102 @@ static void a_message_whose_ack_found_no_memory_is_sent_again_until_one_is_taken
     assert_true(n > 2); /* else nothing was tried */
 }
 
+/* ---- the next message of the turn ---- */
+
+/* What is refused may find no memory even for the refusal. */
+static void what_found_no_memory_costs_the_next_message_nothing(void **state) {
+    static const char *const things[] = {"nothing", "event", "send", "busy", "everything, then fail"};
+    memory_fault none = {.rounds = 0};
+    (void)state;
+    for (size_t i = 0; i < COUNT_OF(things); i++) {
+        bool struck = true;
+        for (uint64_t n = 0; struck; n++) {
+            rig *self = rig_new();
+            memory_fault fault = {.after = n / 4, .rounds = 1, .for_ever = n & 2};
+            starving first = {.markdown = things[i], .sent = n & 1};
+            CLEANUP(stet_buf_done)
+            stet_buf frame = STET_BUF(1024),
+                     route = STET_BUF(256), body = STET_BUF(1024);
+            message_of(&first, &frame, &route, &body);
+            memory_on(&fault);
+            stet_core_message(self->core, stet_buf_str(&frame), stet_buf_str(&route), stet_buf_str(&body));
+            struck = memory_off();
+            if (!stet_core_fatal(self->core, NULL)) {
+                rig_request(self, 2, "drafter.document.put",
+                            "{\"projectId\":\"p2\",\"baseVersion\":0,\"markdown\":\"\"}");
+                rig_round(self);
+                size_t at = rig_answer(self, 2);
+                if (at == SIZE_MAX || rig_envelope(self, at).kind != STET_KIND_REPLY)
+                    fail_msg("%s, allocation %u: the message after it is refused", things[i], (unsigned)n);
+            }
+            assert_false(hand_in(self, &(starving){.markdown = "nothing"}, &none));
+            rig_free(self);
+        }
+    }
+}
+
+/* ---- the start ---- */
+
+static void a_start_without_memory_may_be_tried_again(void **state) {
+    bool struck = true;
+    (void)state;
+    for (uint64_t n = 0; struck; n++) {
+        rig *self = rig_new();
+        memory_fault fault = {.after = n / 2, .rounds = 1, .for_ever = n & 1}, none = {.rounds = 0};
+        stet_error e = {0};
+        assert_false(hand_in(self, &(starving){.markdown = "send"}, &none));
+        self->core = stet_core_free(self->core);
+        stet_store_memory_crash(self->store);
+        memory_on(&fault);
+        stet_code rc = rig_open(self, &e);
+        struck = memory_off();
+        if (rc != STET_OK && !stet_code_may_resend(rc))
+            fail_msg("allocation %u: %s: %s", (unsigned)n, stet_code_name(rc), e.message);
+        assert_true(struck || rc == STET_OK);
+        rig_crash(self);
+        rig_free(self);
+    }
+}
+
+/* ---- what all stands on ---- */
+
+static void put_map(stet_buf *b, uint32_t pairs) {
+    char name[16];
+    stet_mp_map(b, pairs);
+    for (uint32_t i = 0; i < pairs; i++) {
+        (void)snprintf(name, sizeof(name), "name%u", i);
+        stet_mp_put_cstr(b, name, "a \"text\"\n");
+    }
+}
+
+static void bytes_that_found_no_memory_are_not_refused_for_good(void **state) {
+    CLEANUP(stet_buf_done) stet_buf mp = STET_BUF(64 << 10), json = STET_BUF(64 << 10);
+    bool struck = true;
+    (void)state;
+    put_map(&mp, 1000);
+    assert_int_equal(stet_mp_to_json(stet_buf_str(&mp), (stet_json_style){0}, &json, NULL), STET_OK);
+    for (uint64_t n = 0; struck; n++) {
+        CLEANUP(stet_buf_done) stet_buf text = STET_BUF(64 << 10), back = STET_BUF(64 << 10);
+        memory_fault fault = {.after = n / 2, .rounds = 1, .for_ever = n & 1};
+        memory_on(&fault);
+        stet_code codes[] = {stet_mp_check(stet_buf_str(&mp), STET_MP_LIMITS_BODY, NULL),
+                             stet_mp_to_json(stet_buf_str(&mp), (stet_json_style){0}, &text, NULL),
+                             stet_json_to_mp(stet_buf_str(&json), STET_MP_LIMITS_BODY, &back, NULL)};
+        struck = memory_off();
+        for (size_t i = 0; i < COUNT_OF(codes); i++) {
+            if (codes[i] != STET_OK && codes[i] != STET_BUSY)
+                fail_msg("allocation %u: %s", (unsigned)n, stet_code_name(codes[i]));
+        }
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_message_without_memory_is_whole_or_not_there_and_may_be_sent_again),
         cmocka_unit_test(a_message_whose_ack_found_no_memory_is_sent_again_until_one_is_taken),
+        cmocka_unit_test(what_found_no_memory_costs_the_next_message_nothing),
+        cmocka_unit_test(a_start_without_memory_may_be_tried_again),
+        cmocka_unit_test(bytes_that_found_no_memory_are_not_refused_for_good),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -83,7 +83,9 @@ static stet_code document_put(stet_turn *turn, const void *request, stet_buf *re
                         .attempt = 1,
                         .progress = 0.25,
                         .message = STET_STR("say \"hi\"")};
-    if (stet_str_is(in->markdown, "event"))
+    if (stet_str_is(in->markdown, "event with more"))
+        event.extra = STET_STR("\x81\xa4more\x01");
+    if (stet_str_is(in->markdown, "event") || stet_str_is(in->markdown, "event with more"))
         rc = stet_turn_event(turn, &event, e);
     else if (stet_str_is(in->markdown, "send"))
         rc = send_alert(turn, e);
@@ -237,7 +239,7 @@ static void edge_log(void *context, stet_level level, const char *event, const c
 
 /* ---- life ---- */
 
-static void start(rig *self) {
+stet_code rig_open(rig *self, stet_error *e) {
     stet_core_edge edge = {.context = self,
                            .send = edge_send,
                            .publish = edge_publish,
@@ -250,8 +252,12 @@ static void start(rig *self) {
                                  .store = self->store,
                                  .seed = 42 + self->lives++,
                                  .instance = rig_id(77)};
+    return stet_core_new(&options, &edge, self->wall_ms, self->boot_ms, &self->core, e);
+}
+
+static void start(rig *self) {
     stet_error e = {0};
-    assert_int_equal(stet_core_new(&options, &edge, self->wall_ms, self->boot_ms, &self->core, &e), STET_OK);
+    assert_int_equal(rig_open(self, &e), STET_OK);
     rig_round(self);
     stet_envelope welcome = {.kind = STET_KIND_WELCOME,
                              .service = STET_STR("drafter"),

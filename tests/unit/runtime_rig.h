@@ -44,6 +44,8 @@ rig *rig_new(void);
 void rig_free(rig *self);
 /* The process dies and starts again: what was not durable is gone. Registered again, nothing remembered. */
 void rig_crash(rig *self);
+/* A core on the store as it is, not registered: what a start says. */
+stet_code rig_open(rig *self, stet_error *e);
 void rig_forget(rig *self); /* what was sent and published */
 
 /* One message; bodies as JSON. The id's last bytes are `number`. */
