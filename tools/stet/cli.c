@@ -48,6 +48,13 @@ static stet_code find_programs(stet_cli *self, stet_error *e) {
     return STET_OK;
 }
 
+/* What stands in the supervisor's file and in JSON has to be UTF-8, else nobody could read what runs. */
+static stet_code check_shown(const char *what, const char *path, stet_error *e) {
+    return stet_utf8_valid(stet_str_of(path))
+               ? STET_OK
+               : stet_error_set(e, STET_INVALID, "the name of the %s is not UTF-8: choose another", what);
+}
+
 int cli_open(stet_cli *self, const args *a) {
     stet_error e;
     *self = (stet_cli){.json = args_has(a, "--json"),
@@ -56,6 +63,10 @@ int cli_open(stet_cli *self, const args *a) {
     stet_code rc = stet_paths_of(args_get(a, "--data"), &self->paths, &e);
     if (rc == STET_OK)
         rc = find_config(self, a, &e);
+    if (rc == STET_OK)
+        rc = check_shown("data directory", self->paths.data, &e);
+    if (rc == STET_OK)
+        rc = check_shown("configuration file", self->config_path, &e);
     if (rc == STET_OK)
         rc = find_programs(self, &e);
     return rc == STET_OK ? CLI_DONE : cli_fail_error(CLI_USAGE, &e);
