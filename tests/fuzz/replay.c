@@ -224,7 +224,7 @@ static uint64_t fuzz(pool *p, uint64_t seconds, stet_prng *prng) {
     ASSERT(data != NULL);
     uint64_t rounds = 0;
     int64_t until_ms = stet_clock_boot_ms() + (int64_t)(seconds * 1000);
-    while (p->count > 0 && (rounds % 256 != 0 || stet_clock_boot_ms() < until_ms)) {
+    while (p->count > 0 && (rounds % 16 != 0 || stet_clock_boot_ms() < until_ms)) {
         const input *from = &p->items[stet_prng_below(prng, p->count)];
         size_t size = from->size;
         memcpy(data, from->data, size);

@@ -144,15 +144,13 @@ static void add_headers(struct MHD_Response *response, const delivery *d) {
     (void)snprintf(request_id, sizeof request_id, "req_%032llx", (unsigned long long)d->index);
     (void)MHD_add_response_header(response, "Content-Type", d->reply.content_type);
     (void)MHD_add_response_header(response, "x-request-id", request_id);
-    const char *at = (const char *)d->reply.headers.data;
-    const char *end = at + d->reply.headers.size;
-    while (at < end) {
-        const char *name = at;
+    for (size_t at = 0; at < d->reply.headers.size;) {
+        const char *name = (const char *)d->reply.headers.data + at;
         const char *value = name + strlen(name) + 1;
         (void)MHD_del_response_header(response, name, request_id); /* what a fault sets wins */
         (void)MHD_del_response_header(response, name, d->reply.content_type);
         (void)MHD_add_response_header(response, name, value);
-        at = value + strlen(value) + 1;
+        at += strlen(name) + 1 + strlen(value) + 1;
     }
 }
 
