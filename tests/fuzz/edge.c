@@ -126,18 +126,6 @@ static void *new_socket(world *w, int type) {
     return socket;
 }
 
-static bool readable(void *socket, long wait_ms) {
-    zmq_pollitem_t item = {.socket = socket, .events = ZMQ_POLLIN};
-    return zmq_poll(&item, 1, wait_ms) > 0;
-}
-
-static bool has_more(void *socket) {
-    int more = 0;
-    size_t size = sizeof more;
-    ASSERT(zmq_getsockopt(socket, ZMQ_RCVMORE, &more, &size) == 0);
-    return more != 0;
-}
-
 static void send_frame(void *socket, stet_str frame, bool more) {
     int rc = zmq_send(socket, frame.size > 0 ? frame.data : "", frame.size,
                       ZMQ_DONTWAIT | (more ? ZMQ_SNDMORE : 0));
@@ -147,15 +135,15 @@ static void send_frame(void *socket, stet_str frame, bool more) {
 /* A whole message; the frame of number `keep` is appended to ret. How many frames; 0: there is none. */
 static uint32_t receive(void *socket, long wait_ms, uint32_t keep, stet_buf *ret) {
     uint32_t count = 0;
-    if (!readable(socket, wait_ms))
-        return 0;
-    do {
+    zmq_pollitem_t item = {.socket = socket, .events = ZMQ_POLLIN};
+    for (bool more = zmq_poll(&item, 1, wait_ms) > 0; more; count++) {
         zmq_msg_t msg;
         ASSERT(zmq_msg_init(&msg) == 0 && zmq_msg_recv(&msg, socket, 0) >= 0);
-        if (count++ == keep && ret != NULL)
+        if (count == keep && ret != NULL)
             stet_buf_append(ret, zmq_msg_data(&msg), zmq_msg_size(&msg));
+        more = zmq_msg_more(&msg) != 0;
         ASSERT(zmq_msg_close(&msg) == 0);
-    } while (has_more(socket));
+    }
     return count;
 }
 
@@ -398,7 +386,6 @@ static void say(world *w, fuzz_input *in, uint8_t what) {
     void *socket = peer_of(w, door, keyed);
     for (uint32_t i = 0; i < count; i++)
         frames[i] = i == 0 && what & 0x80 ? made_envelope(in, &envelope) : fuzz_piece(in);
-    /* In libzmq, XPUB looks at the first frame alone and sends what follows it to whom that went. */
     for (uint32_t i = 0; i < count; i++)
         send_frame(socket, frames[i], i + 1 < count);
     bool nobody = keyed && !w->tcp;
@@ -462,18 +449,22 @@ static bool handshake(world *w, const stet_str *frames, uint32_t count) {
     return refused;
 }
 
+typedef struct zap_request {
+    uint8_t key[STET_KEY_BYTES];
+    stet_str frames[BROKER_ZAP_FRAMES];
+} zap_request;
+
 /* What libzmq would say for a peer with this key. */
-static bool key_refused(world *w, const char *public_key) {
-    uint8_t bytes[STET_KEY_BYTES];
-    ASSERT(stet_z85_decode(stet_str_of(public_key), bytes, sizeof bytes));
+static void zap_request_of(const char *public_key, const char *door, zap_request *ret) {
+    ASSERT(stet_z85_decode(stet_str_of(public_key), ret->key, sizeof ret->key));
     const stet_str frames[BROKER_ZAP_FRAMES] = {STET_STR("1.0"),
                                                 STET_STR("1"),
-                                                STET_STR("front"),
+                                                stet_str_of(door),
                                                 STET_STR("::1"),
                                                 STET_STR(""),
                                                 STET_STR("CURVE"),
-                                                stet_str_from(bytes, sizeof bytes)};
-    return handshake(w, frames, COUNT_OF(frames));
+                                                stet_str_from(ret->key, sizeof ret->key)};
+    memcpy(ret->frames, frames, sizeof frames);
 }
 
 static void shake_hands(world *w, fuzz_input *in, uint8_t what) {
@@ -523,7 +514,9 @@ static void keys_are_as_on_disk(world *w) {
         const stet_known_key *key = good ? stet_keys_find(keys, stet_str_of(client.public_key)) : NULL;
         bool known = key != NULL && broker_access_door(key, BROKER_DOOR_FRONT);
         keys = stet_keys_free(keys);
-        if (key_refused(w, client.public_key) == !known)
+        zap_request request;
+        zap_request_of(client.public_key, "front", &request);
+        if (handshake(w, request.frames, BROKER_ZAP_FRAMES) == !known)
             return;
         (void)poll(NULL, 0, 1);
     }
@@ -572,19 +565,12 @@ static void put_say(stet_buf *b, uint8_t what, uint32_t pieces) {
                                                            : STET_STR("TOOL_PROGRESS/s1"));
 }
 
-static void put_handshake(stet_buf *b, const char *public_key, const char *door) {
-    uint8_t bytes[STET_KEY_BYTES];
-    ASSERT(stet_z85_decode(stet_str_of(public_key), bytes, sizeof bytes));
-    const stet_str frames[] = {STET_STR("1.0"),
-                               STET_STR("1"),
-                               stet_str_of(door),
-                               STET_STR("::1"),
-                               STET_STR(""),
-                               STET_STR("CURVE"),
-                               stet_str_from(bytes, sizeof bytes)};
+static void put_handshake(stet_buf *b, const char *public_key, broker_door door) {
+    zap_request request;
+    zap_request_of(public_key, broker_door_name(door), &request);
     stet_buf_append(b, (const uint8_t[]){5, BROKER_ZAP_FRAMES - 1}, 2);
-    for (size_t i = 0; i < COUNT_OF(frames); i++)
-        fuzz_put_piece(b, frames[i]);
+    for (size_t i = 0; i < BROKER_ZAP_FRAMES; i++)
+        fuzz_put_piece(b, request.frames[i]);
 }
 
 bool fuzz_seed(size_t index, stet_buf *b) {
@@ -605,7 +591,7 @@ bool fuzz_seed(size_t index, stet_buf *b) {
     }
     if (index % 3 == 1)
         put_handshake(b, index & 2 ? client.public_key : server.public_key,
-                      broker_door_name((broker_door)(index % BROKER_DOORS_COUNT)));
+                      (broker_door)(index % BROKER_DOORS_COUNT));
     if (index % 5 == 2) {
         stet_buf_append_byte(b, 6);
         fuzz_put_piece(b, index & 4 ? STET_STR("name = \"known\"\nrole = \"viewer\"\n") : STET_STR(""));
