@@ -94,6 +94,11 @@ static void take_usage(drafter_answer *self, stet_str usage) {
     };
 }
 
+static void look_at_room(drafter_answer *self, const stet_buf *b) {
+    self->starved |= stet_buf_starved(b);
+    self->too_large |= !stet_buf_ok(b) && !stet_buf_starved(b);
+}
+
 /* delta: chunks of a stream; message: a whole answer. */
 static void take_choice(drafter_answer *self, stet_str choice) {
     stet_str part = stet_mp_get_raw(choice, "delta");
@@ -104,8 +109,8 @@ static void take_choice(drafter_answer *self, stet_str choice) {
     stet_str finish = stet_mp_get_str(choice, "finish_reason", (stet_str){NULL, 0});
     if (finish.size > 0)
         copy_text(self->finish_reason, sizeof(self->finish_reason), finish);
-    if (!stet_buf_ok(&self->content) || !stet_buf_ok(&self->refusal))
-        self->too_large = true;
+    look_at_room(self, &self->content);
+    look_at_room(self, &self->refusal);
 }
 
 static void take_object(drafter_answer *self, stet_str map) {
@@ -177,26 +182,25 @@ void drafter_answer_feed(drafter_answer *self, uint32_t status, stet_str bytes) 
         stet_buf_append(&self->body, bytes.data, bytes.size < room ? bytes.size : room);
         return;
     }
-    if (self->done || self->too_large)
+    if (self->done || self->too_large || self->starved)
         return;
     if (self->kind == DRAFTER_BODY_UNKNOWN)
         find_kind(self, bytes);
     if (self->kind == DRAFTER_BODY_JSON) {
         stet_buf_append_str(&self->body, bytes);
-        if (!stet_buf_ok(&self->body))
-            self->too_large = true;
+        look_at_room(self, &self->body);
         return;
     }
     drafter_sse_feed(&self->sse, bytes, take_event, self);
-    if (self->sse.too_large)
-        self->too_large = true;
+    look_at_room(self, &self->sse.line);
+    look_at_room(self, &self->sse.data);
 }
 
 void drafter_answer_finish(drafter_answer *self) {
     if (self->finished || (self->status == 200 && self->kind != DRAFTER_BODY_JSON))
         return;
     self->finished = true;
-    if (self->too_large || self->body.size == 0)
+    if (self->too_large || self->starved || self->body.size == 0)
         return;
     if (!read_object(self, stet_buf_str(&self->body))) {
         self->malformed = true;

@@ -1,7 +1,7 @@
 /* answer - collects the pieces of one HTTP answer of the model: a stream of chunks, a plain JSON answer from
  * a server that ignores "stream", or the JSON body of an error. Says what came, judges nothing (verdict.h
  * does). Memory: bounded by the limits below whatever the server sends; past them `too_large` is set and the
- * rest ignored. Thread: one at a time. */
+ * rest ignored; the same with `starved`, where memory fails. Thread: one at a time. */
 #ifndef DRAFTER_ANSWER_H
 #define DRAFTER_ANSWER_H
 
@@ -35,6 +35,7 @@ typedef struct drafter_answer {
     bool finished;
     bool malformed; /* a piece was not JSON */
     bool too_large;
+    bool starved; /* there was no memory for a piece: what is here has a hole */
     char finish_reason[32];
     char model[64];
     drafter_usage usage;

@@ -340,6 +340,18 @@ static stet_code report_progress(stet_turn *turn, const stet_job *job, drafter_c
     return rc;
 }
 
+/* What is still to come is not wanted any more. */
+static stet_code conclude_early(stet_turn *turn, stet_job *job, const stet_http_data *data,
+                                drafter_answer *answer, stet_http_failure failure, stet_error *e) {
+    stet_http_result result = {.ref = data->ref,
+                               .failure = failure,
+                               .status = data->status,
+                               .reason = failure == STET_HTTP_NONE ? "" : "there was no memory for it",
+                               .retry_after_ms = -1};
+    stet_turn_call_cancel(turn, data->ref);
+    return conclude(turn, job, answer, &result, e);
+}
+
 /* The event, which may overflow the turn, comes before the piece is taken: it tells of what came before. */
 stet_code drafter_call_data(stet_turn *turn, stet_job *job, const stet_http_data *data, stet_error *e) {
     drafter_state *state = stet_turn_state(turn);
@@ -349,16 +361,15 @@ stet_code drafter_call_data(stet_turn *turn, stet_job *job, const stet_http_data
     if (!call)
         call = begin_call(state, data->ref, stet_turn_boot_ms(turn));
     if (!call)
-        return STET_OK; /* no memory: the end of the call finds nothing and takes the answer for lost */
+        return conclude_early(turn, job, data, NULL, STET_HTTP_LOST,
+                              e); /* the pieces after it are no answer */
     stet_code rc = report_progress(turn, job, call, e);
     if (rc != STET_OK || stet_turn_overflowed(turn))
         return rc;
     drafter_answer_feed(call->answer, data->status, data->bytes);
-    if (!call->answer->too_large)
+    if (!call->answer->too_large && !call->answer->starved)
         return STET_OK;
-    stet_turn_call_cancel(turn, data->ref);
-    stet_http_result result = {.ref = data->ref, .status = data->status, .reason = "", .retry_after_ms = -1};
-    rc = conclude(turn, job, call->answer, &result, e);
+    rc = conclude_early(turn, job, data, call->answer, STET_HTTP_NONE, e);
     end_call_of_turn(turn, call);
     return rc;
 }

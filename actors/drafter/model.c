@@ -122,12 +122,16 @@ static stet_str balanced_object(stet_str text) {
     return (stet_str){NULL, 0};
 }
 
+/* False and the scratch starved: nobody can say what it is. */
 static bool parse_object(stet_str text, stet_buf *scratch) {
     stet_error ignored;
     stet_buf_clear(scratch);
     if (text.size == 0 || text.data[0] != '{')
         return false;
-    return stet_json_to_mp(text, STET_MP_LIMITS_BODY, scratch, &ignored) == STET_OK && stet_buf_ok(scratch);
+    stet_code rc = stet_json_to_mp(text, STET_MP_LIMITS_BODY, scratch, &ignored);
+    if (rc == STET_BUSY)
+        scratch->failed = scratch->starved = true;
+    return rc == STET_OK;
 }
 
 /* The whole text, what a fence holds, or the first {...} in it. */
@@ -135,7 +139,7 @@ static bool find_object(stet_str content, stet_buf *scratch) {
     stet_str text = without_fence(trim(content));
     if (parse_object(text, scratch))
         return true;
-    for (int tries = 0; tries < OBJECT_STARTS_MAX && text.size > 0; tries++) {
+    for (int tries = 0; tries < OBJECT_STARTS_MAX && text.size > 0 && !stet_buf_starved(scratch); tries++) {
         const char *start = memchr(text.data, '{', text.size);
         if (!start)
             return false;

@@ -192,8 +192,9 @@ static void encode_metric(stet_buf *b, const stet_job *job, const measures *m, i
 static stet_code send_or_count(stet_turn *turn, const char *command, const stet_buf *body,
                                const char *counter, const stet_job *job, stet_error *e) {
     stet_code rc = drafter_built(body, command, e);
-    if (rc == STET_OK)
-        rc = stet_turn_send(turn, command, stet_buf_str(body), e);
+    if (rc != STET_OK)
+        return rc;
+    rc = stet_turn_send(turn, command, stet_buf_str(body), e);
     if (rc != STET_BUSY)
         return rc;
     char id[STET_ID_TEXT_SIZE];

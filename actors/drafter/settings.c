@@ -16,6 +16,8 @@ static stet_code read_template(const char *path, stet_buf *ret, stet_error *e) {
     if (failed)
         return stet_error_field(e, STET_INVALID, "drafter.promptFile",
                                 "the prompt template cannot be read; check the file");
+    if (stet_buf_starved(ret))
+        return stet_error_set(e, STET_BUSY, "no memory for the prompt template");
     if (!stet_buf_ok(ret))
         return stet_error_field(e, STET_INVALID, "drafter.promptFile",
                                 "the prompt template is larger than %d bytes; shorten it",

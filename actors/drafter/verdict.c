@@ -184,10 +184,20 @@ static void judge_failure(const stet_http_result *result, drafter_outcome *ret) 
         "the model's answer was lost (%s): check the provider, then retry the job", reason);
 }
 
+static void lost_for_memory(drafter_outcome *ret) {
+    set(ret, DRAFTER_AGAIN, "answer_lost",
+        "the model's answer was lost (there was no memory for it): give the drafter more, then retry the "
+        "job");
+}
+
 static void judge_output(drafter_answer *answer, drafter_schema schema, drafter_outcome *ret) {
     const char *reason = "";
     if (!drafter_output_parse(schema, stet_buf_str(&answer->content), &answer->scratch, &ret->output,
                               &reason)) {
+        if (stet_buf_starved(&answer->scratch)) {
+            lost_for_memory(ret);
+            return;
+        }
         set(ret, DRAFTER_UNUSABLE, "invalid_output",
             "%s: check openai.model and openai.schema, or the instruction, then retry the job", reason);
         return;
@@ -205,6 +215,10 @@ static void judge_answer(drafter_answer *answer, const stet_config *config, draf
                          drafter_outcome *ret) {
     if (answer->error.present) {
         judge_status(stream_status(&answer->error), &answer->error, config, ret);
+        return;
+    }
+    if (answer->starved) {
+        lost_for_memory(ret);
         return;
     }
     if (answer->too_large) {

@@ -96,6 +96,11 @@ static stet_code submit(stet_turn *turn, const void *request, stet_buf *reply, s
     stet_mp_put_str(&payload, "sessionId", wanted->session_id);
     if (wanted->has_payload)
         stet_mp_put_raw(&payload, "payload", wanted->payload);
+    if (stet_buf_starved(&payload))
+        return stet_error_set(e, STET_BUSY, "there is no memory for the job's payload now; send it again");
+    if (!stet_buf_ok(&payload))
+        return stet_error_field(e, STET_TOO_LARGE, "payload", "a payload has %d bytes at most",
+                                STET_JOB_PAYLOAD_MAX);
 
     char id_text[STET_ID_TEXT_SIZE];
     stet_id_text(stet_turn_request_id(turn), id_text);

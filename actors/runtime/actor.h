@@ -53,7 +53,7 @@ stet_role stet_turn_role(const stet_turn *turn);
 
 /* A durable message to another actor, in order per receiver, applied there once. body: a MessagePack map that
  * fits the command's schema (checked here, so that our own bug does not wait in an outbox). STET_BUSY when
- * the outbox is full. */
+ * the outbox is full, and when there is no memory: then the turn has overflowed too. */
 NODISCARD
 stet_code stet_turn_send(stet_turn *turn, const char *command, stet_str body, stet_error *e);
 

@@ -318,6 +318,10 @@ stet_code stet_check_row(stet_turn *turn, stet_checker *checker, stet_str key, s
 
 /* ---- pages ---- */
 
+static stet_code no_memory(stet_error *e) {
+    return stet_error_set(e, STET_BUSY, "there is no memory for the check now; ask again");
+}
+
 /* Looks at up to `rows` rows behind the cursor and moves it; *ret_seen less than rows: the end. */
 static stet_code chunk(stet_turn *turn, stet_checker *checker, stet_buf *cursor, uint32_t rows,
                        uint32_t *ret_seen, stet_error *e) {
@@ -335,6 +339,8 @@ static stet_code chunk(stet_turn *turn, stet_checker *checker, stet_buf *cursor,
         rc = stet_check_row(turn, checker, key, value, e);
         stet_buf_clear(cursor);
         stet_buf_append_str(cursor, key);
+        if (stet_buf_starved(cursor))
+            rc = no_memory(e);
         seen++;
     }
     if (rc == STET_OK)
@@ -382,10 +388,15 @@ stet_code stet_check_read(stet_turn *turn, const void *request, stet_buf *reply,
     stet_checker checker = {.service = turn->service, .problems = STET_BUF(CHECK_PROBLEM_BYTES_MAX)};
     uint32_t checked = 0;
     bool end = false;
-    if (in->has_cursor && !read_hex(in->cursor, &cursor))
+    bool known = !in->has_cursor || read_hex(in->cursor, &cursor);
+    if (!known && stet_buf_starved(&cursor))
+        return no_memory(e);
+    if (!known)
         return stet_error_field(e, STET_INVALID, "cursor", "this is not a cursor of an earlier page");
     stet_code rc =
         walk(turn, &checker, &cursor, in->has_limit ? (uint32_t)in->limit : CHECK_ROWS, &checked, &end, e);
+    if (stet_buf_starved(&checker.problems))
+        rc = no_memory(e);
     if (rc == STET_OK && !stet_buf_ok(&checker.problems))
         rc = stet_error_set(e, STET_TOO_LARGE, "too many problems for one page; ask with a smaller limit");
     if (rc == STET_OK) {
@@ -399,6 +410,8 @@ stet_code stet_check_read(stet_turn *turn, const void *request, stet_buf *reply,
             for (size_t i = 0; i < cursor.size; i++)
                 stet_buf_printf(&hex, "%02x", cursor.data[i]);
             stet_mp_put_str(reply, "cursor", stet_buf_str(&hex));
+            if (stet_buf_starved(&hex))
+                rc = no_memory(e);
         }
     }
     stet_buf_done(&checker.problems);

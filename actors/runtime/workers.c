@@ -72,9 +72,10 @@ static void list_free(list *l) {
 
 static void item_work(item *i) {
     i->code = i->work(stet_buf_str(&i->input), &i->result, &i->error);
+    if (i->code == STET_OK && stet_buf_starved(&i->result))
+        i->code = stet_error_set(&i->error, STET_BUSY, "no memory for the result of the work");
     if (i->code == STET_OK && !stet_buf_ok(&i->result))
-        i->code = stet_error_set(&i->error, STET_TOO_LARGE,
-                                 "the result of the work passes %d bytes or found no memory",
+        i->code = stet_error_set(&i->error, STET_TOO_LARGE, "the result of the work passes %d bytes",
                                  STET_WORK_RESULT_BYTES_MAX);
     if (i->code != STET_OK)
         stet_buf_done(&i->result);

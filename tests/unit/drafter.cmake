@@ -9,3 +9,10 @@ target_link_libraries(drafter_fixture PUBLIC stet_drafter_core PkgConfig::CMOCKA
 stet_unit_test(drafter_rows drafter_fixture)
 stet_unit_test(drafter_faults drafter_fixture)
 stet_unit_test(drafter_data drafter_fixture)
+stet_unit_test(drafter_memory drafter_fixture)
+target_sources(unit_drafter_memory PRIVATE ${CMAKE_SOURCE_DIR}/tests/sim/memory.c)
+target_link_options(unit_drafter_memory PRIVATE LINKER:--wrap=malloc,--wrap=calloc,--wrap=realloc)
+
+stet_unit_test(probe_memory stet_probe_core)
+target_sources(unit_probe_memory PRIVATE ${CMAKE_SOURCE_DIR}/tests/sim/memory.c)
+target_link_options(unit_probe_memory PRIVATE LINKER:--wrap=malloc,--wrap=calloc,--wrap=realloc)

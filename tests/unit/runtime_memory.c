@@ -163,6 +163,53 @@ static void a_message_whose_ack_found_no_memory_is_sent_again_until_one_is_taken
     assert_true(n > 2); /* else nothing was tried */
 }
 
+/* ---- a question ---- */
+
+/* A page of the check, from the middle. True when an allocation has failed. */
+static bool ask_for_page(rig *self, memory_fault *fault) {
+    CLEANUP(stet_buf_done) stet_buf frame = STET_BUF(1024), route = STET_BUF(256), body = STET_BUF(1024);
+    stet_envelope_encode(
+        &(stet_envelope){.kind = STET_KIND_REQUEST, .id = rig_id(3), .command = STET_STR("drafter.check")},
+        &frame);
+    stet_route_encode(&(stet_route){.ticket = 9, .role = STET_STR("control"), .remaining_ms = 1000}, &route);
+    stet_mp_map(&body, 2);
+    stet_mp_put_uint(&body, "limit", 2);
+    stet_mp_put_cstr(&body, "cursor", "01");
+    rig_forget(self);
+    memory_on(fault);
+    stet_core_message(self->core, stet_buf_str(&frame), stet_buf_str(&route), stet_buf_str(&body));
+    bool struck = memory_off();
+    if (stet_core_fatal(self->core, NULL))
+        rig_crash(self);
+    else
+        rig_round(self);
+    return struck;
+}
+
+static void a_page_without_memory_is_whole_or_busy(void **state) {
+    bool struck = true;
+    uint64_t n = 0;
+    (void)state;
+    for (; struck; n++) {
+        rig *self = rig_new();
+        CLEANUP(stet_buf_done) stet_buf right = STET_BUF(64 << 10);
+        memory_fault fault = {.after = n / 2, .rounds = 1, .for_ever = n & 1}, none = {.rounds = 0};
+        assert_false(hand_in(self, &(starving){.markdown = "event"}, &none));
+        rig_crash(self); /* with buffers that have not grown yet */
+        assert_false(ask_for_page(self, &none));
+        stet_buf_append_str(&right, rig_body(self, rig_answer(self, 3)));
+        assert_true(stet_mp_get_str(stet_buf_str(&right), "cursor", STET_STR("")).size > 0);
+        rig_crash(self);
+        struck = ask_for_page(self, &fault);
+        look_at_answer(self);
+        size_t at = rig_answer(self, 3);
+        if (at != SIZE_MAX && rig_envelope(self, at).kind == STET_KIND_REPLY)
+            assert_true(stet_str_equal(rig_body(self, at), stet_buf_str(&right)));
+        rig_free(self);
+    }
+    assert_true(n > 6); /* else nothing was tried */
+}
+
 /* ---- the next message of the turn ---- */
 
 /* What is refused may find no memory even for the refusal. */
@@ -177,8 +224,7 @@ static void what_found_no_memory_costs_the_next_message_nothing(void **state) {
             memory_fault fault = {.after = n / 4, .rounds = 1, .for_ever = n & 2};
             starving first = {.markdown = things[i], .sent = n & 1};
             CLEANUP(stet_buf_done)
-            stet_buf frame = STET_BUF(1024),
-                     route = STET_BUF(256), body = STET_BUF(1024);
+            stet_buf frame = STET_BUF(1024), route = STET_BUF(256), body = STET_BUF(1024);
             message_of(&first, &frame, &route, &body);
             memory_on(&fault);
             stet_core_message(self->core, stet_buf_str(&frame), stet_buf_str(&route), stet_buf_str(&body));
@@ -256,6 +302,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_message_without_memory_is_whole_or_not_there_and_may_be_sent_again),
         cmocka_unit_test(a_message_whose_ack_found_no_memory_is_sent_again_until_one_is_taken),
+        cmocka_unit_test(a_page_without_memory_is_whole_or_busy),
         cmocka_unit_test(what_found_no_memory_costs_the_next_message_nothing),
         cmocka_unit_test(a_start_without_memory_may_be_tried_again),
         cmocka_unit_test(bytes_that_found_no_memory_are_not_refused_for_good),
