@@ -16,7 +16,8 @@
  * answer, never the record that a call was made: recovery ends the attempt as interrupted. The provider
  * offers no way to ask for a lost answer and no idempotency key; a repeated call costs money but changes
  * nothing outside, so it is repeated. What call_data collects is volatile and keyed by job, attempt and try;
- * a slot that nobody ends (its turn was undone) is taken by the next call. */
+ * a slot that nobody ends (its turn was undone) is taken by the next call. Of a call that was given up in a turn that was then
+ * undone the slot stays, as lost: its next piece would else begin an answer without a beginning. */
 #include <stdio.h>
 
 #include "actors/drafter/detail.h"
@@ -35,7 +36,8 @@ static bool same_ref(stet_call_ref a, stet_call_ref b) {
 
 static drafter_call *find_call(drafter_state *state, stet_call_ref ref) {
     for (size_t i = 0; i < DRAFTER_CALLS_MAX; i++) {
-        if (state->calls[i].answer && same_ref(state->calls[i].ref, ref))
+        const drafter_call *call = &state->calls[i];
+        if ((call->answer || call->lost) && same_ref(call->ref, ref))
             return &state->calls[i];
     }
     return NULL;
@@ -48,19 +50,33 @@ static void end_call(drafter_call *call) {
     }
 }
 
-/* NULL only when out of memory. */
+/* The place is kept, as long as no other call needs it. */
+static void lose_call(drafter_call *call) {
+    if (!call)
+        return;
+    call->answer = drafter_answer_free(call->answer);
+    call->lost = true;
+}
+
+static int use_of(const drafter_call *call) {
+    return call->answer ? 2 : call->lost ? 1 : 0;
+}
+
+/* In the least used place, of two the older. Lost at once when out of memory. */
 static drafter_call *begin_call(drafter_state *state, stet_call_ref ref, int64_t boot_ms) {
     drafter_call *call = &state->calls[0];
-    for (size_t i = 0; i < DRAFTER_CALLS_MAX && call->answer; i++) {
+    for (size_t i = 1; i < DRAFTER_CALLS_MAX && use_of(call) > 0; i++) {
         drafter_call *other = &state->calls[i];
-        if (!other->answer || other->event_boot_ms < call->event_boot_ms)
+        if (use_of(other) < use_of(call) ||
+            (use_of(other) == use_of(call) && other->event_boot_ms < call->event_boot_ms))
             call = other;
     }
     end_call(call);
     call->ref = ref;
     call->event_boot_ms = boot_ms;
     call->answer = drafter_answer_new();
-    return call->answer ? call : NULL;
+    call->lost = !call->answer;
+    return call;
 }
 
 void drafter_calls_done(drafter_state *state) {
@@ -76,7 +92,7 @@ void drafter_abandon(stet_turn *turn, const stet_job *job) {
     stet_call_ref ref = {.job_id = job->id, .attempt = job->attempt_total, .number = detail.calls_count};
     stet_turn_call_cancel(turn, ref);
     if (!stet_turn_overflowed(turn))
-        end_call(find_call(state, ref));
+        lose_call(find_call(state, ref)); /* not ended: all of this may still be undone */
 }
 
 /* ---- asking ---- */
@@ -304,9 +320,13 @@ static stet_code conclude(stet_turn *turn, stet_job *job, drafter_answer *answer
 
 /* A turn that overflows is undone and its messages come again: volatile memory changes only when it has not.
  */
-static void end_call_of_turn(stet_turn *turn, drafter_call *call) {
-    if (!stet_turn_overflowed(turn))
+static void end_call_of_turn(stet_turn *turn, drafter_call *call, stet_code rc) {
+    if (stet_turn_overflowed(turn))
+        return;
+    if (rc == STET_OK)
         end_call(call);
+    else
+        lose_call(call);
 }
 
 stet_code drafter_call_done(stet_turn *turn, stet_job *job, const stet_http_result *result, stet_error *e) {
@@ -314,7 +334,7 @@ stet_code drafter_call_done(stet_turn *turn, stet_job *job, const stet_http_resu
     stet_code rc = STET_OK;
     if (drafter_detail_of(job).calls_count == result->ref.number)
         rc = conclude(turn, job, call ? call->answer : NULL, result, e);
-    end_call_of_turn(turn, call);
+    end_call_of_turn(turn, call, rc);
     return rc;
 }
 
@@ -360,9 +380,11 @@ stet_code drafter_call_data(stet_turn *turn, stet_job *job, const stet_http_data
     drafter_call *call = find_call(state, data->ref);
     if (!call)
         call = begin_call(state, data->ref, stet_turn_boot_ms(turn));
-    if (!call)
-        return conclude_early(turn, job, data, NULL, STET_HTTP_LOST,
-                              e); /* the pieces after it are no answer */
+    if (call->lost) {
+        stet_code lost = conclude_early(turn, job, data, NULL, STET_HTTP_LOST, e);
+        end_call_of_turn(turn, call, lost);
+        return lost;
+    }
     stet_code rc = report_progress(turn, job, call, e);
     if (rc != STET_OK || stet_turn_overflowed(turn))
         return rc;
@@ -370,6 +392,6 @@ stet_code drafter_call_data(stet_turn *turn, stet_job *job, const stet_http_data
     if (!call->answer->too_large && !call->answer->starved)
         return STET_OK;
     rc = conclude_early(turn, job, data, call->answer, STET_HTTP_NONE, e);
-    end_call_of_turn(turn, call);
+    end_call_of_turn(turn, call, rc);
     return rc;
 }

@@ -111,9 +111,82 @@ static void an_answer_for_which_there_is_no_memory_is_asked_for_again(void **sta
     }
 }
 
+/* ---- a cancellation that did not take place ---- */
+
+/* True when an allocation has failed. */
+static bool cancel(rig *r, stet_id id, memory_fault *fault) {
+    CLEANUP(stet_buf_done) stet_buf frame = STET_BUF(1024), route = STET_BUF(256), body = STET_BUF(256);
+    char text[STET_ID_TEXT_SIZE];
+    stet_id_text(id, text);
+    r->last_request = stet_id_next(&r->ids, r->wall_ms);
+    r->answered = false;
+    stet_envelope_encode(&(stet_envelope){.kind = STET_KIND_REQUEST,
+                                          .id = r->last_request,
+                                          .command = STET_STR("drafter.cancel")},
+                         &frame);
+    stet_route_encode(&(stet_route){.ticket = 9, .role = STET_STR("control"), .remaining_ms = 1000}, &route);
+    stet_mp_map(&body, 1);
+    stet_mp_put_cstr(&body, "jobId", text);
+    memory_on(fault);
+    stet_core_message(r->core, stet_buf_str(&frame), stet_buf_str(&route), stet_buf_str(&body));
+    bool struck = memory_off();
+    go_on(r);
+    return struck;
+}
+
+static void feed(rig *r, rig_call *call, const char *piece) {
+    if (call->open)
+        rig_call_data(r, call, 200, piece);
+}
+
+/* Its history does not fit into the room that it has without memory: it tells of each item that is not there. */
+static stet_id submit_with_a_long_history(rig *r) {
+    char items[8192] = "";
+    stet_id id;
+    for (int i = 0; i < 50; i++)
+        (void)snprintf(items + strlen(items), sizeof(items) - strlen(items), "%s\"%0100d\"", i ? "," : "", i);
+    assert_true(rig_ask(r, "drafter.submit",
+                        "{\"projectId\":\"p1\",\"sessionId\":\"s1\",\"messagePointers\":[%s]}", items));
+    assert_true(stet_id_parse(stet_str_of(rig_get(r, "jobId")), &id));
+    return id;
+}
+
+static void a_cancellation_without_memory_takes_nothing_away_from_an_answer(void **state) {
+    const answer *a = &answers[0];
+    bool struck = true;
+    uint64_t n = 0;
+    (void)state;
+    for (; struck; n++) {
+        CLEANUP(rig_done) rig r;
+        memory_fault fault = {.after = n / 2, .rounds = 1, .for_ever = n & 1}, none = {.rounds = 0};
+        rig_start(&r, (const char *const[]){"openai.schema", a->schema, NULL});
+        stet_id id = submit_with_a_long_history(&r);
+        rig_call *call = rig_open_call(&r);
+        feed(&r, call, a->pieces[0]);
+        struck = cancel(&r, id, &fault);
+        bool cancelled = r.answered && !r.refused;
+        for (int i = 1; a->pieces[i]; i++)
+            feed(&r, call, a->pieces[i]);
+        if (call->open)
+            rig_call_end(&r, call, 200, STET_HTTP_NONE, -1);
+        for (int wait = 0; wait < WAITS; wait++) {
+            rig_pass(&r, 60000);
+            if (rig_open_calls(&r) > 0)
+                (void)answer_once(&r, a, &none);
+        }
+        assert_string_equal(rig_job(&r, id, "status"), cancelled ? "cancelled" : "done");
+        assert_true(rig_ask(&r, "drafter.document.get", "{\"projectId\":\"p1\"}") != cancelled);
+        if (!cancelled)
+            assert_string_equal(rig_get(&r, "markdown"), whole);
+        assert_int_equal(rig_check_problems(&r), 0);
+    }
+    assert_true(n > 4); /* else nothing was tried */
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(an_answer_for_which_there_is_no_memory_is_asked_for_again),
+        cmocka_unit_test(a_cancellation_without_memory_takes_nothing_away_from_an_answer),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
