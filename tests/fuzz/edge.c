@@ -91,9 +91,8 @@ static void remove_files(void) {
         "keys/known.pub", "keys/actor.pub", "keys/server.key", "keys", "run", "log", ""};
     for (size_t i = 0; i < COUNT_OF(names); i++) {
         char path[sizeof(place_once()->directory) + 32];
-        int size = snprintf(path, sizeof path, "%s/%s", place_once()->directory, names[i]);
-        ASSERT(size > 0 && (size_t)size < sizeof path);
-        (void)remove(path);
+        if (snprintf(path, sizeof path, "%s/%s", place_once()->directory, names[i]) < (int)sizeof path)
+            (void)remove(path);
     }
 }
 
