@@ -1,5 +1,7 @@
 #include "store/store_internal.h"
 
+#include "proto/base/plant.h"
+
 static stet_code not_found(stet_error *e) {
     if (e) { /* the commonest answer of all (every new request asks for its duplicate): no formatting, no
                 clearing */
@@ -22,6 +24,16 @@ stet_code stet_store_read_result(stet_store *store, stet_code rc, const stet_err
     return rc;
 }
 
+static stet_code engine_get(stet_batch *self, stet_str key, stet_str *ret_value, stet_error *e) {
+    stet_store *store = self->store;
+    stet_code rc = store->fail_reads
+                       ? stet_error_set(e, STET_INTERNAL, "reading fails, as the test wants it")
+                       : store->engine->ops->get(store->engine, key, &self->reads, ret_value, e);
+    if (rc == STET_OK)
+        stet_hot_rows_keep(&store->hot, key, *ret_value);
+    return rc == STET_NOT_FOUND ? not_found(e) : stet_store_read_result(store, rc, e);
+}
+
 stet_code stet_batch_get(stet_batch *self, stet_str key, stet_str *ret_value, stet_error *e) {
     ASSERT(key.size > 0 && key.size <= STET_KEY_BYTES_MAX);
     stet_store *store = self->store;
@@ -29,16 +41,15 @@ stet_code stet_batch_get(stet_batch *self, stet_str key, stet_str *ret_value, st
     const stet_row *row = stet_overlay_find(store->building, key);
     if (!row && store->in_flight)
         row = stet_overlay_find(store->in_flight, key);
-    if (!row) {
-        stet_code rc = store->fail_reads
-                           ? stet_error_set(e, STET_INTERNAL, "reading fails, as the test wants it")
-                           : store->engine->ops->get(store->engine, key, &self->reads, ret_value, e);
-        return rc == STET_NOT_FOUND ? not_found(e) : stet_store_read_result(store, rc, e);
-    }
-    if (stet_row_is_tombstone(row))
+    if (row && stet_row_is_tombstone(row))
         return not_found(e);
-    /* A copy: a later rollback or completion takes the row's own memory back. */
-    stet_str copy = stet_arena_copy(&self->reads, stet_row_value(row));
+    stet_str value;
+    if (row)
+        value = stet_row_value(row);
+    else if (store->fail_reads || !stet_hot_rows_find(&store->hot, key, &value))
+        return engine_get(self, key, ret_value, e);
+    /* A copy: a later rollback, completion or read takes the memory back. */
+    stet_str copy = stet_arena_copy(&self->reads, value);
     if (!copy.data)
         return stet_error_set(e, STET_BUSY, "out of memory for a value that was read");
     *ret_value = copy;
@@ -61,6 +72,8 @@ static void write_row(stet_batch *self, stet_str key, stet_str value, bool absen
         return;
     size_t mark = stet_overlay_mark(building);
     store->changes++;
+    if (!PLANT(hot_row_stale))
+        stet_hot_rows_forget(&store->hot, key);
     if (value.size > STET_VALUE_BYTES_MAX) {
         self->failed = true;
     } else if (!(absent ? stet_overlay_insert(building, key, value)

@@ -171,6 +171,7 @@ void stet_store_memory_crash(stet_store *self) {
         stet_overlay_clear(&self->overlays[i]);
     self->changes++;
     memset(self->batch.memo, 0, sizeof self->batch.memo);
+    memset(&self->hot, 0, sizeof self->hot);
     self->batch.failed = self->batch.starved = false;
     stet_batch_release_reads(&self->batch);
     self->failed = false;
@@ -283,6 +284,7 @@ bool stet_store_next_completion(stet_store *self, stet_completion *ret) {
         self->failed = true;
         ret->error = commit->error;
     }
+    stet_hot_rows_forget(&self->hot, stet_store_key_head); /* the one row that no batch writes */
     stet_overlay_clear(self->in_flight);
     self->in_flight = NULL;
     return true;

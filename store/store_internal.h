@@ -5,6 +5,7 @@
 #define STET_STORE_INTERNAL_H
 
 #include "store/engine.h"
+#include "store/hot_rows.h"
 #include "store/space.h"
 #include "store/witness.h"
 
@@ -43,6 +44,7 @@ struct stet_store {
     int lock_fd;
     stet_space *space; /* NULL in memory and when read only */
     stet_store_stats stats;
+    stet_hot_rows hot;
 };
 
 /* Remembers the first error of reading; returns rc. */

@@ -48,6 +48,30 @@ static void reads_go_through_the_batch_in_flight(void **state) {
     fixture_expect(f, "b", "2");
 }
 
+static void a_row_that_was_read_is_read_anew_once_written(void **state) {
+    fixture *f = *state;
+    fixture_put(f, "hot", "1");
+    fixture_commit(f);
+    fixture_expect(f, "hot", "1");
+    fixture_expect(f, "hot", "1"); /* kept by now */
+    uint64_t mark = stet_batch_mark(stet_store_batch(f->store));
+    fixture_put(f, "hot", "2");
+    fixture_expect(f, "hot", "2");
+    stet_batch_rollback(stet_store_batch(f->store), mark);
+    fixture_expect(f, "hot", "1");
+    fixture_put(f, "hot", "3");
+    fixture_submit(f);
+    fixture_expect(f, "hot", "3");
+    fixture_complete(f);
+    fixture_expect(f, "hot", "3");
+    fixture_delete(f, "hot");
+    fixture_commit(f);
+    fixture_expect(f, "hot", NULL);
+    fixture_put(f, "hot", "4");
+    fixture_commit(f);
+    fixture_expect(f, "hot", "4");
+}
+
 static void rollback_nests(void **state) {
     fixture *f = *state;
     stet_batch *batch = stet_store_batch(f->store);
@@ -347,6 +371,7 @@ int main(void) {
         BOTH(a_batch_sees_its_own_writes),
         BOTH(a_delete_hides_the_row_below),
         BOTH(reads_go_through_the_batch_in_flight),
+        BOTH(a_row_that_was_read_is_read_anew_once_written),
         BOTH(rollback_nests),
         BOTH(a_row_inserted_and_deleted_again_is_not_written),
         BOTH(a_value_read_outlives_rollback_and_completion),

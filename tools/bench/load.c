@@ -103,10 +103,27 @@ static void *open_socket(client *c, int type, const char *endpoint) {
     return socket;
 }
 
+/* As every client makes it, from the time; but client and request's number stand where its random part would be. */
+static void write_id(client *c, uint64_t number) {
+    uint8_t *id = c->envelope.data + c->id_at;
+    uint64_t wall_ms = (uint64_t)stet_clock_wall_ms();
+    for (int i = 0; i < 6; i++)
+        id[i] = (uint8_t)(wall_ms >> (40 - 8 * i));
+    id[8] = (uint8_t)c->index;
+    for (int i = 1; i < 8; i++)
+        id[8 + i] = (uint8_t)(number >> (56 - 8 * i));
+}
+
+static uint64_t number_of(stet_id id) {
+    uint64_t number = 0;
+    for (int i = 1; i < 8; i++)
+        number = number << 8 | id.bytes[8 + i];
+    return number;
+}
+
 static void send_one(client *c) {
     uint64_t number = ++c->sent;
-    for (int i = 0; i < 8; i++)
-        c->envelope.data[c->id_at + 8 + (size_t)i] = (uint8_t)(number >> (56 - 8 * i));
+    write_id(c, number);
     char digits[16];
     (void)snprintf(digits, sizeof digits, "%02u%010llu", c->index % 100,
                    (unsigned long long)((c->first_key + number) % KEYS));
@@ -135,9 +152,6 @@ static bool take_reply(client *c) {
         stet_envelope e;
         ASSERT(stet_envelope_decode(stet_str_from(zmq_msg_data(&envelope), zmq_msg_size(&envelope)), &e,
                                     NULL) == STET_OK);
-        uint64_t number = 0;
-        for (int i = 0; i < 8; i++)
-            number = number << 8 | e.id.bytes[8 + i];
         c->replied++;
         if (e.kind != STET_KIND_REPLY) {
             stet_error error;
@@ -146,7 +160,7 @@ static bool take_reply(client *c) {
             c->slot->refused++;
             c->done += c->options->until_done; /* no event will come */
         } else if (!c->options->until_done) {
-            complete(c, number);
+            complete(c, number_of(e.id));
         }
     }
     (void)zmq_msg_close(&envelope);
