@@ -48,6 +48,7 @@ struct stet_core {
     uint32_t messages_max;
     size_t bytes_max;
 
+    stet_turn_mark undo; /* before what runs now has written anything */
     core_input *deferred, **deferred_end;
 
     int64_t jobs_wall_ms; /* next stet_jobs_tick */

@@ -56,7 +56,8 @@ static bool run_request(stet_core *self, const stet_envelope *envelope, const st
     const stet_command *command = stet_command_find(envelope->command);
     if (command && command->effect == STET_EFFECT_READ)
         stet_runs_flush(turn); /* it may read them */
-    stet_turn_mark mark = stet_turn_mark_of(turn);
+    /* Behind the rows of events: they belong to the messages before this one. */
+    stet_turn_mark mark = self->undo = stet_turn_mark_of(turn);
     stet_error error = {0};
     bool alone = core_is_empty(self);
     stet_code rc = stet_admit_request(&self->admit, turn, command, envelope, stet_role_from_name(route->role),
@@ -336,12 +337,12 @@ static bool run_result(stet_core *self, const core_input *in) {
 }
 
 bool core_run(stet_core *self, const core_input *in) {
-    stet_turn_mark mark = stet_turn_mark_of(&self->turn);
+    self->undo = stet_turn_mark_of(&self->turn);
     bool taken = in->kind == CORE_MESSAGE ? run_message(self, in) : run_result(self, in);
     /* No memory even to refuse it, or to log: that is left out, or the next one would be taken for what did not fit.
      * Whoever waits for the answer asks again. */
     if (stet_turn_overflowed(&self->turn))
-        stet_turn_undo(&self->turn, mark);
+        stet_turn_undo(&self->turn, self->undo);
     stet_batch_release_reads(stet_turn_batch(&self->turn));
     self->messages++;
     return taken;

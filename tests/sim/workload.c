@@ -31,7 +31,7 @@ static const struct {
 static const char *const looks[] = {"drafter.list", "drafter.health", "probe.stats", "broker.services",
                                     "metrics.nothing"};
 
-enum { VISITORS_WRITE = 100 }; /* per mille */
+enum { VISITORS_WRITE = 100 /* per mille */, SMALL_BODY = 8192 };
 
 static void lane_next(void *object, uint64_t asked);
 
@@ -315,7 +315,19 @@ static void answered_ok(sim *s, sim_op *op, stet_str body) {
     }
 }
 
+/* Nothing of this size passes a limit: whoever says so has found no memory, or no place beside others, and means busy. */
+static void look_at_size(sim *s, const sim_op *op, const client_result *result) {
+    if (result->error.code == STET_TOO_LARGE && op->body.size < SMALL_BODY)
+        history_add(&s->history, (history_record){.kind = HISTORY_COMPLAINT,
+                                                  .at_ms = s->world.boot_ms,
+                                                  .id = op->id,
+                                                  .stream = history_name_of(
+                                                      &s->history, "%s of %zu bytes is too large: %s",
+                                                      op->command, op->body.size, result->error.message)});
+}
+
 static void answered_error(sim *s, sim_op *op, const client_result *result) {
+    look_at_size(s, op, result);
     if (op->is_write)
         note(s, HISTORY_REFUSED, op,
              (history_record){.code = result->error.code,

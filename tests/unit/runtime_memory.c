@@ -179,10 +179,9 @@ static bool ask_for_page(rig *self, memory_fault *fault) {
     memory_on(fault);
     stet_core_message(self->core, stet_buf_str(&frame), stet_buf_str(&route), stet_buf_str(&body));
     bool struck = memory_off();
+    rig_round(self);
     if (stet_core_fatal(self->core, NULL))
         rig_crash(self);
-    else
-        rig_round(self);
     return struck;
 }
 
@@ -208,6 +207,29 @@ static void a_page_without_memory_is_whole_or_busy(void **state) {
         rig_free(self);
     }
     assert_true(n > 6); /* else nothing was tried */
+}
+
+/* A read writes the rows of the events before it. */
+static void a_question_without_memory_takes_no_event_away(void **state) {
+    static const char event[] = "{\"projectId\":\"p1\",\"baseVersion\":0,\"markdown\":\"event\"}";
+    bool struck = true;
+    (void)state;
+    for (uint64_t n = 0; struck; n++) {
+        rig *self = rig_new();
+        memory_fault fault = {.after = n / 2, .rounds = 1, .for_ever = n & 1};
+        rig_request(self, 1, "drafter.document.put", event);
+        struck = ask_for_page(self, &fault);
+        bool published = self->published_count > 0;
+        rig_forget(self);
+        rig_request(self, 2, "drafter.document.put", event);
+        rig_round(self);
+        assert_int_equal(self->published_count, 1);
+        stet_str text = stet_buf_str(&self->published[0].body);
+        const char *wanted = published ? "{\"seq\":2," : "{\"seq\":1,";
+        if (!memmem(text.data, text.size, wanted, strlen(wanted)))
+            fail_msg("allocation %u: %.*s", (unsigned)n, STET_STR_ARG(text));
+        rig_free(self);
+    }
 }
 
 /* ---- the next message of the turn ---- */
@@ -303,6 +325,7 @@ int main(void) {
         cmocka_unit_test(a_message_without_memory_is_whole_or_not_there_and_may_be_sent_again),
         cmocka_unit_test(a_message_whose_ack_found_no_memory_is_sent_again_until_one_is_taken),
         cmocka_unit_test(a_page_without_memory_is_whole_or_busy),
+        cmocka_unit_test(a_question_without_memory_takes_no_event_away),
         cmocka_unit_test(what_found_no_memory_costs_the_next_message_nothing),
         cmocka_unit_test(a_start_without_memory_may_be_tried_again),
         cmocka_unit_test(bytes_that_found_no_memory_are_not_refused_for_good),
