@@ -100,6 +100,27 @@ int cli_fail_error(int exit_code, const stet_error *e) {
     return cli_fail(exit_code, "%s", e->message);
 }
 
+/* The same JSON, in which U+0080 to U+009F, which move a terminal's cursor as well, are written as escapes. */
+static void escape_c1(stet_buf *b, stet_str json) {
+    for (size_t i = 0; i < json.size; i++) {
+        uint8_t c = (uint8_t)json.data[i];
+        if (c == 0xC2 && i + 1 < json.size && (uint8_t)json.data[i + 1] < 0xA0)
+            stet_buf_printf(b, "\\u00%02x", (uint8_t)json.data[++i]);
+        else
+            stet_buf_append_byte(b, c);
+    }
+}
+
+/* One line or more of JSON, as everything that may reach a terminal. */
+static stet_code to_json(stet_str mp, uint32_t indent, stet_buf *ret, stet_error *e) {
+    CLEANUP(stet_buf_done) stet_buf json = STET_BUF(CLI_TEXT_MAX);
+    stet_code rc = stet_mp_to_json(mp, (stet_json_style){.indent = indent}, &json, e);
+    if (rc != STET_OK)
+        return rc;
+    escape_c1(ret, stet_buf_str(&json));
+    return stet_buf_ok(ret) ? STET_OK : stet_error_set(e, STET_TOO_LARGE, "it is too large");
+}
+
 static int exit_code_of(const char *code) {
     stet_code c = stet_code_from_name(stet_str_of(code));
     return c == STET_TIMEOUT || c == STET_UNAVAILABLE ? CLI_UNREACHABLE : CLI_ERROR;
@@ -108,7 +129,7 @@ static int exit_code_of(const char *code) {
 int cli_fail_answer(const stet_answer *answer) {
     CLEANUP(stet_buf_done) stet_buf json = STET_BUF(CLI_TEXT_MAX);
     stet_str body = stet_str_from(answer->body, answer->body_size);
-    if (stet_mp_to_json(body, (stet_json_style){.indent = 0}, &json, NULL) != STET_OK)
+    if (to_json(body, /* indent= */ 0, &json, NULL) != STET_OK)
         stet_buf_printf(&json, "{\"code\":\"%s\"}", answer->code);
     (void)fprintf(stderr, "%.*s\n", STET_STR_ARG(stet_buf_str(&json)));
     return exit_code_of(answer->code);
@@ -121,7 +142,7 @@ static int fail_no_answer(stet_cli *self) {
     stet_mp_put_cstr(&body, "code", "timeout");
     stet_mp_put_cstr(&body, "message", stet_client_error(self->client));
     stet_mp_put_cstr(&body, "id", id ? id : "");
-    if (stet_mp_to_json(stet_buf_str(&body), (stet_json_style){.indent = 0}, &json, NULL) == STET_OK)
+    if (to_json(stet_buf_str(&body), /* indent= */ 0, &json, NULL) == STET_OK)
         (void)fprintf(stderr, "%.*s\n", STET_STR_ARG(stet_buf_str(&json)));
     return CLI_UNREACHABLE;
 }
@@ -135,7 +156,7 @@ int cli_print(stet_str text) {
 int cli_print_json(stet_str mp, bool pretty) {
     CLEANUP(stet_buf_done) stet_buf json = STET_BUF(CLI_TEXT_MAX);
     stet_error e;
-    if (stet_mp_to_json(mp, (stet_json_style){.indent = pretty ? 2 : 0}, &json, &e) != STET_OK)
+    if (to_json(mp, pretty ? 2 : 0, &json, &e) != STET_OK)
         return cli_fail(CLI_ERROR, "the answer cannot be shown: %s", e.message);
     stet_buf_append_byte(&json, '\n');
     return cli_print(stet_buf_str(&json));

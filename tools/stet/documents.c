@@ -8,8 +8,10 @@ enum { DOCUMENT_BYTES_MAX = 524288, PART_ITEMS_MAX = 500, PART_BYTES_MAX = 700 <
 static void put_for_terminal(stet_buf *b, stet_str text) {
     for (size_t i = 0; i < text.size; i++) {
         uint8_t c = (uint8_t)text.data[i];
-        bool control = (c < 0x20 && c != '\n' && c != '\t') || c == 0x7F;
+        bool c1_control = c == 0xC2 && i + 1 < text.size && (uint8_t)text.data[i + 1] < 0xA0;
+        bool control = (c < 0x20 && c != '\n' && c != '\t') || c == 0x7F || c1_control;
         stet_buf_append_byte(b, control ? '?' : c);
+        i += c1_control;
     }
 }
 
