@@ -15,6 +15,10 @@ drafter_detail drafter_detail_of(const stet_job *job) {
     if (detail.calls.size > 0) {
         stet_mp_reader r = stet_mp_reader_of(detail.calls);
         detail.calls_count = stet_mp_read_array(&r);
+        for (uint32_t i = 1; i < detail.calls_count; i++)
+            (void)stet_mp_read_raw(&r);
+        detail.last_ended =
+            detail.calls_count > 0 && stet_mp_get_raw(stet_mp_read_raw(&r), "outcome").size > 0;
     }
     return detail;
 }

@@ -15,6 +15,7 @@ typedef struct drafter_detail {
     uint64_t base_size;
     stet_str calls; /* MessagePack array; {NULL, 0}: none */
     uint32_t calls_count;
+    bool last_ended;     /* what still comes of that call is late */
     stet_str unresolved; /* MessagePack array; {NULL, 0}: none */
     stet_str unresolved_anchors;
     uint64_t unresolved_count;

@@ -329,10 +329,16 @@ static void end_call_of_turn(stet_turn *turn, drafter_call *call, stet_code rc) 
         lose_call(call);
 }
 
+/* Not one before it, and not one that was taken back: what was on its way comes all the same. */
+static bool is_under_way(const stet_job *job, stet_call_ref ref) {
+    drafter_detail detail = drafter_detail_of(job);
+    return detail.calls_count == ref.number && !detail.last_ended;
+}
+
 stet_code drafter_call_done(stet_turn *turn, stet_job *job, const stet_http_result *result, stet_error *e) {
     drafter_call *call = find_call(stet_turn_state(turn), result->ref);
     stet_code rc = STET_OK;
-    if (drafter_detail_of(job).calls_count == result->ref.number)
+    if (is_under_way(job, result->ref))
         rc = conclude(turn, job, call ? call->answer : NULL, result, e);
     end_call_of_turn(turn, call, rc);
     return rc;
@@ -375,7 +381,7 @@ static stet_code conclude_early(stet_turn *turn, stet_job *job, const stet_http_
 /* The event, which may overflow the turn, comes before the piece is taken: it tells of what came before. */
 stet_code drafter_call_data(stet_turn *turn, stet_job *job, const stet_http_data *data, stet_error *e) {
     drafter_state *state = stet_turn_state(turn);
-    if (drafter_detail_of(job).calls_count != data->ref.number)
+    if (!is_under_way(job, data->ref))
         return STET_OK;
     drafter_call *call = find_call(state, data->ref);
     if (!call)

@@ -47,18 +47,18 @@ static void go_on(rig *r) {
         rig_settle(r);
 }
 
-/* The first call is answered; true when an allocation has failed. */
+/* The open call is answered, also when it is taken back meanwhile: that was on its way. True when an allocation has failed. */
 static bool answer_once(rig *r, const answer *a, memory_fault *fault) {
     rig_call *call = rig_open_call(r);
     bool struck = false;
-    for (int i = 0; i < PIECES_MAX && a->pieces[i] && call->open; i++) {
+    for (int i = 0; i < PIECES_MAX && a->pieces[i] && (call->open || call->cancelled); i++) {
         stet_http_data data = {.ref = call->ref, .status = a->status, .bytes = stet_str_of(a->pieces[i])};
         memory_on(fault);
         stet_core_call_data(r->core, &data);
         struck |= memory_off();
         go_on(r);
     }
-    if (!call->open)
+    if (!call->open && !call->cancelled)
         return struck;
     call->open = false;
     stet_http_result result = {.ref = call->ref,
