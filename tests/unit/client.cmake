@@ -1,2 +1,3 @@
 stet_unit_test(client_core stet_client)
 stet_unit_test(client_merge stet_client)
+stet_unit_test(client_sockets stet_client)
