@@ -348,11 +348,10 @@ static void note_two(world *w, bool nobody, bool named, const stet_str *frames, 
 
 static void note_three(world *w, bool nobody, bool named, const stet_str *frames, uint32_t count) {
     stet_envelope envelope;
-    if (named || count != 3)
-        w->want.malformed_back++;
-    else if (nobody)
+    bool whole = !named && count == 3;
+    if (whole && nobody)
         w->want.unauthorized++;
-    else if (stet_envelope_decode(frames[0], &envelope, NULL) != STET_OK)
+    else if (!whole || stet_envelope_decode(frames[0], &envelope, NULL) != STET_OK)
         w->want.malformed_back++;
     else
         w->want.back_slack++;
@@ -578,8 +577,8 @@ bool fuzz_seed(size_t index, stet_buf *b) {
         return false;
     bool keyed = (index & 1) != 0;
     stet_buf_append_byte(b, index >= 12 ? 7 : 0);
-    for (uint8_t door = 0; door < BROKER_DOORS_COUNT; door++) {
-        uint8_t at = (uint8_t)(door | (keyed ? 0x08 : 0));
+    for (unsigned door = 0; door < BROKER_DOORS_COUNT; door++) {
+        uint8_t at = (uint8_t)(door | (keyed ? 0x08U : 0));
         uint8_t frames = (uint8_t)((door == BROKER_DOOR_BACK ? 2 : door == BROKER_DOOR_EVENTS ? 0 : 1) << 4);
         put_say(b, door < 2 ? at | frames | 0x80 : at | frames, (frames >> 4) + 1);
         if (index % 3 == 0)

@@ -53,12 +53,11 @@ static pid_t hold_lock(const place *p) {
     ASSERT(pid >= 0);
     if (pid == 0) {
         (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
-        bool held = getppid() == parent &&
-                    stet_lock_file(p->cli.paths.run, SUPERVISOR_LOCK, &fd, NULL) == STET_OK &&
-                    write(told[1], "y", 1) == 1;
-        while (held)
+        if (getppid() != parent || stet_lock_file(p->cli.paths.run, SUPERVISOR_LOCK, &fd, NULL) != STET_OK ||
+            write(told[1], "y", 1) != 1)
+            _exit(1);
+        for (;;)
             (void)pause();
-        _exit(1);
     }
     ASSERT(close(told[1]) == 0 && read(told[0], &word, 1) == 1 && close(told[0]) == 0);
     return pid;
