@@ -83,7 +83,7 @@ static stet_code submit(const bench_instance *instance, const bench_options *opt
                          .payload_bytes = options->payload_bytes,
                          .requests_max = count,
                          .seconds = options->seconds,
-                         .warmup_seconds = 0.5};
+                         .warmup_seconds = BENCH_WARMUP_SECONDS};
     return load_run(&load, ret, e);
 }
 

@@ -5,6 +5,8 @@
 
 #include "tools/bench/report.h"
 
+#define BENCH_WARMUP_SECONDS 0.5
+
 typedef struct bench_options {
     const char *directory; /* where instances are made */
     double seconds;        /* of each throughput figure */
@@ -28,5 +30,7 @@ NODISCARD
 stet_code bench_idle(const bench_options *options, stet_error *e);
 NODISCARD
 stet_code bench_backlog(const bench_options *options, stet_error *e);
+NODISCARD
+stet_code bench_overload(const bench_options *options, stet_error *e);
 
 #endif

@@ -6,8 +6,6 @@
 #include "tools/bench/instance.h"
 #include "tools/bench/load.h"
 
-static const double WARMUP_SECONDS = 0.5;
-
 static stet_code open_instance(bench_instance *instance, const bench_options *options, const char *actor,
                                stet_error *e) {
     int64_t ignored;
@@ -47,7 +45,7 @@ static stet_code throughput(const bench_options *options, const char *figure, co
     load.instance = &instance;
     load.payload_bytes = options->payload_bytes;
     load.seconds = options->seconds;
-    load.warmup_seconds = WARMUP_SECONDS;
+    load.warmup_seconds = BENCH_WARMUP_SECONDS;
     for (size_t c = 0; c < COUNT_OF(clients) && rc == STET_OK; c++)
         for (size_t w = 0; w < COUNT_OF(windows) && rc == STET_OK; w++) {
             if ((options->only_window && options->only_window != windows[w]) ||
@@ -89,7 +87,7 @@ stet_code bench_latency(const bench_options *options, stet_error *e) {
                          .rate = 200,
                          .payload_bytes = options->payload_bytes,
                          .seconds = options->seconds * 2,
-                         .warmup_seconds = WARMUP_SECONDS,
+                         .warmup_seconds = BENCH_WARMUP_SECONDS,
                          .until_done = true};
     load_result result;
     if (rc == STET_OK)

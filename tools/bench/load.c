@@ -1,5 +1,6 @@
 #include "tools/bench/load.h"
 
+#include <sched.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,12 +14,25 @@
 #include "proto/wire/envelope.h"
 #include "proto/wire/mp.h"
 
-enum { LATENCIES_MAX = 400000, UNDER_WAY_MAX = 1 << 16, HWM = 200000, WAIT_MS = 100, STALL_MS = 60000 };
+enum {
+    LATENCIES_MAX = 400000,
+    UNDER_WAY_MAX = LOAD_WINDOW_MAX + 1,
+    HWM = 200000,
+    WAIT_MS = 100,
+    STALL_MS = 60000
+};
 
+/* How long answers took; when there are too many, the last ones. */
+typedef struct latencies {
+    uint64_t count;
+    uint32_t us[LATENCIES_MAX];
+} latencies;
+
+/* Of the measured time. */
 typedef struct slot {
-    uint64_t completed, refused, latencies_count;
+    uint64_t sent;
     bool failed;
-    uint32_t latencies_us[LATENCIES_MAX];
+    latencies completed, refused;
 } slot;
 
 typedef struct shared {
@@ -133,12 +147,15 @@ static void send_one(client *c) {
     ASSERT(zmq_send(c->dealer, c->body.data, c->body.size, 0) >= 0);
 }
 
-static void complete(client *c, uint64_t number) {
-    if (!atomic_load_explicit(&c->shared->measuring, memory_order_relaxed))
+static bool is_measuring(const client *c) {
+    return atomic_load_explicit(&c->shared->measuring, memory_order_relaxed);
+}
+
+static void note(const client *c, uint64_t number, latencies *into) {
+    if (!is_measuring(c))
         return;
     uint64_t us = (stet_clock_boot_ns() - c->sent_ns[number % UNDER_WAY_MAX]) / 1000;
-    c->slot->latencies_us[c->slot->latencies_count++ % LATENCIES_MAX] = (uint32_t)us;
-    c->slot->completed++;
+    into->us[into->count++ % LATENCIES_MAX] = (uint32_t)us;
 }
 
 /* A reply's number is in its id, which lies in the envelope as bin 16. */
@@ -157,10 +174,10 @@ static bool take_reply(client *c) {
             stet_error error;
             stet_error_decode(stet_str_from(zmq_msg_data(&body), zmq_msg_size(&body)), &error);
             c->pause_until_ns = stet_clock_boot_ns() + (uint64_t)error.retry_after_ms * 1000000;
-            c->slot->refused++;
+            note(c, number_of(e.id), &c->slot->refused);
             c->done += c->options->until_done; /* no event will come */
         } else if (!c->options->until_done) {
-            complete(c, number_of(e.id));
+            note(c, number_of(e.id), &c->slot->completed);
         }
     }
     (void)zmq_msg_close(&envelope);
@@ -179,7 +196,7 @@ static bool take_event(client *c) {
         ASSERT(zmq_msg_more(&topic) && zmq_msg_recv(&payload, c->events, 0) >= 0);
         static const char done[] = "\"status\":\"done\"";
         if (memmem(zmq_msg_data(&payload), zmq_msg_size(&payload), done, sizeof done - 1))
-            complete(c, ++c->done);
+            note(c, ++c->done, &c->slot->completed);
     }
     (void)zmq_msg_close(&topic);
     (void)zmq_msg_close(&payload);
@@ -192,7 +209,7 @@ static bool may_send(const client *c, uint64_t started_ns) {
     if (o->requests_max && c->sent >= o->requests_max)
         return false;
     uint64_t finished = o->until_done && c->done < c->replied ? c->done : c->replied;
-    if (c->sent - finished >= o->window || stet_clock_boot_ns() < c->pause_until_ns)
+    if (c->sent - finished >= o->window || (!o->impatient && stet_clock_boot_ns() < c->pause_until_ns))
         return false;
     return o->rate <= 0 || (double)c->sent < o->rate * (double)(stet_clock_boot_ns() - started_ns) / 1e9;
 }
@@ -201,8 +218,10 @@ static void run_client(client *c) {
     const load_options *o = c->options;
     uint64_t started = stet_clock_boot_ns(), heard = started;
     while (!atomic_load_explicit(&c->shared->stop, memory_order_relaxed)) {
-        while (may_send(c, started))
+        while (may_send(c, started)) {
             send_one(c);
+            c->slot->sent += is_measuring(c);
+        }
         bool any = false;
         while (take_reply(c))
             any = true;
@@ -229,6 +248,8 @@ static void run_client(client *c) {
 static void client_process(const load_options *options, shared *s, uint32_t index) {
     client *c = calloc(1, sizeof *c);
     ASSERT(c != NULL);
+    if (options->polite)
+        (void)sched_setscheduler(0, SCHED_IDLE, &(struct sched_param){.sched_priority = 0});
     c->options = options;
     c->shared = s;
     c->slot = &s->slots[index];
@@ -258,31 +279,54 @@ static double quantile_ms(const uint32_t *sorted_us, size_t count, size_t per_mi
     return sorted_us[index] / 1e3;
 }
 
+typedef latencies *pick_fn(slot *one);
+
+static latencies *pick_completed(slot *one) {
+    return &one->completed;
+}
+
+static latencies *pick_refused(slot *one) {
+    return &one->refused;
+}
+
+/* Of all clients, sorted, to be freed; NULL: no memory. */
+static uint32_t *sorted(shared *s, uint32_t clients, pick_fn *pick, size_t *ret_count) {
+    uint32_t *all = malloc((size_t)clients * LATENCIES_MAX * sizeof *all);
+    *ret_count = 0;
+    for (uint32_t i = 0; all && i < clients; i++) {
+        const latencies *mine = pick(&s->slots[i]);
+        size_t kept = mine->count < LATENCIES_MAX ? mine->count : LATENCIES_MAX;
+        memcpy(all + *ret_count, mine->us, kept * sizeof *all);
+        *ret_count += kept;
+    }
+    if (all)
+        qsort(all, *ret_count, sizeof *all, compare_u32);
+    return all;
+}
+
 static stet_code add_up(const load_options *options, shared *s, load_result *ret, stet_error *e) {
-    size_t count = 0;
-    for (uint32_t i = 0; i < options->clients; i++)
-        count += s->slots[i].latencies_count < LATENCIES_MAX ? s->slots[i].latencies_count : LATENCIES_MAX;
-    uint32_t *all = malloc((count ? count : 1) * sizeof *all);
-    if (!all)
-        return stet_error_set(e, STET_INTERNAL, "out of memory");
-    size_t at = 0;
-    bool failed = false;
+    size_t count, refused_count;
+    uint32_t *completed = sorted(s, options->clients, pick_completed, &count);
+    uint32_t *refused = sorted(s, options->clients, pick_refused, &refused_count);
+    bool failed = false, starved = !completed || !refused;
     for (uint32_t i = 0; i < options->clients; i++) {
-        slot *one = &s->slots[i];
-        size_t mine = one->latencies_count < LATENCIES_MAX ? one->latencies_count : LATENCIES_MAX;
-        memcpy(all + at, one->latencies_us, mine * sizeof *all);
-        at += mine;
-        ret->completed += one->completed;
-        ret->refused += one->refused;
+        const slot *one = &s->slots[i];
+        ret->sent += one->sent;
+        ret->completed += one->completed.count;
+        ret->refused += one->refused.count;
         failed |= one->failed;
     }
-    qsort(all, count, sizeof *all, compare_u32);
-    if (count) {
-        ret->p50_ms = quantile_ms(all, count, 500);
-        ret->p99_ms = quantile_ms(all, count, 990);
-        ret->p999_ms = quantile_ms(all, count, 999);
+    if (!starved && count) {
+        ret->p50_ms = quantile_ms(completed, count, 500);
+        ret->p99_ms = quantile_ms(completed, count, 990);
+        ret->p999_ms = quantile_ms(completed, count, 999);
     }
-    free(all);
+    if (!starved && refused_count)
+        ret->refused_p99_ms = quantile_ms(refused, refused_count, 990);
+    free(completed);
+    free(refused);
+    if (starved)
+        return stet_error_set(e, STET_INTERNAL, "out of memory");
     return failed ? stet_error_set(e, STET_TIMEOUT, "%s: nothing was answered for %d s", options->command,
                                    STALL_MS / 1000)
                   : STET_OK;
@@ -301,7 +345,7 @@ static void finish(const load_options *options, uint64_t began_ns, load_result *
 }
 
 stet_code load_run(const load_options *options, load_result *ret, stet_error *e) {
-    ASSERT(options->clients <= LOAD_CLIENTS_MAX && options->window < UNDER_WAY_MAX);
+    ASSERT(options->clients <= LOAD_CLIENTS_MAX && options->window <= LOAD_WINDOW_MAX);
     shared *s = mmap(NULL, sizeof *s, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (s == MAP_FAILED)
         return stet_error_set(e, STET_INTERNAL, "out of memory");

@@ -7,7 +7,7 @@
 
 #include "tools/bench/instance.h"
 
-enum { LOAD_CLIENTS_MAX = 64 };
+enum { LOAD_CLIENTS_MAX = 64, LOAD_WINDOW_MAX = 65535 };
 
 typedef struct load_options {
     const bench_instance *instance;
@@ -19,14 +19,16 @@ typedef struct load_options {
     double warmup_seconds;
     double rate;           /* requests a second per client; 0: as fast as the window allows */
     uint64_t requests_max; /* stop after so many per client; 0: by time */
+    bool polite;           /* leaves the processors to the system first, as clients on other machines do */
+    bool impatient;        /* goes on sending when a refusal asks for a pause */
     bool until_done;       /* a request leaves the window when its "done" event comes, not with its reply */
 } load_options;
 
 typedef struct load_result {
-    uint64_t completed; /* within the measured time */
-    uint64_t refused;
+    uint64_t sent, completed, refused; /* within the measured time */
     double seconds;
-    double p50_ms, p99_ms, p999_ms;
+    double p50_ms, p99_ms, p999_ms; /* of what was completed */
+    double refused_p99_ms;
     double broker_cpu_seconds, actors_cpu_seconds; /* used meanwhile */
 } load_result;
 

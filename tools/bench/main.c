@@ -18,6 +18,7 @@ static const struct figure {
     {"fanout", "events a second to 1, 10 and 100 subscribers without loss", bench_fanout},
     {"idle", "memory and CPU of an instance that has nothing to do", bench_idle},
     {"backlog", "memory, disk, speed and start with a million queued jobs", bench_backlog},
+    {"overload", "what is served when five times the capacity is offered", bench_overload},
 };
 
 static int usage(FILE *out, int status) {
