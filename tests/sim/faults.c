@@ -52,6 +52,7 @@ static void choose_settings(sim *s) {
     SET(drafter_call_backoff, "10ms", "1s");
     SET(drafter_job_backoff, "50ms", "5s");
     SET(drafter_progress_every, "0ms", "500ms");
+    SET(openai_schema, "json_schema", "json_schema", "json_object", "none");
     SET(openai_api_key, "sim-key");
     SET(openai_base_url, "http://127.0.0.1:9/v1");
 }
@@ -281,7 +282,7 @@ static void strike_clock(sim *s, sim_fault fault) {
 
 /* Counted when an allocation fails, see node_*.c. */
 static void starve(sim *s, sim_fault fault) {
-    const memory_fault memory = {.after = (uint64_t)world_skewed(&s->world, 0, 1000),
+    const memory_fault memory = {.after = (uint64_t)world_skewed(&s->world, 0, ONE_OF(20, 1000)),
                                  .rounds = 1 + (uint32_t)world_below(&s->world, 4),
                                  .for_ever = world_chance(&s->world, 300)};
     if (fault == FAULT_actor_memory)
