@@ -67,8 +67,7 @@ static size_t look_at_jobs(stet_store *store) {
 
 static bool submit(stet_core *core, memory_fault *fault) {
     CLEANUP(stet_buf_done)
-    stet_buf frame = STET_BUF(1024),
-             route = STET_BUF(256), body = STET_BUF(2 * PAYLOAD);
+    stet_buf frame = STET_BUF(1024), route = STET_BUF(256), body = STET_BUF(2 * PAYLOAD);
     static const char payload[PAYLOAD];
     stet_envelope_encode(&(stet_envelope){.kind = STET_KIND_REQUEST,
                                           .id = {.bytes = {1, 2, 3}},
