@@ -200,8 +200,9 @@ static const char *add_headers(call *c, const stet_http_request *request) {
         stet_buf_clear(&line);
         stet_buf_printf(&line, h->value[0] == '\0' ? "%s;%s" : "%s: %s", h->name, h->value);
         stet_buf_append_byte(&line, '\0');
+        c->no_memory |= stet_buf_starved(&line);
         if (!stet_buf_ok(&line)) {
-            refusal = "a header is too long";
+            refusal = c->no_memory ? NULL : "a header is too long";
             break;
         }
         struct curl_slist *longer = curl_slist_append(list, (const char *)line.data);
@@ -229,19 +230,26 @@ static const char *check_url(call *c, const char *scheme, const char *host) {
     return "the URL's scheme is not allowed: use https, or http to a loopback address";
 }
 
-/* *ret_url: the URL as libcurl reads it, so that what was checked is what is used; curl_free it. */
+/* *ret_url: the URL as libcurl reads it, so that what was checked is what is used; curl_free it. NULL without one: there was no
+ * memory, which is not the URL's fault. */
 static const char *read_url(call *c, const char *text, char **ret_url) {
     CURLU *url = curl_url();
     char *scheme = NULL, *host = NULL;
     const char *refusal = NULL;
-    if (url == NULL || curl_url_set(url, CURLUPART_URL, text, CURLU_DISALLOW_USER) != CURLUE_OK ||
-        curl_url_get(url, CURLUPART_SCHEME, &scheme, 0) != CURLUE_OK)
+    CURLUcode rc =
+        url != NULL ? curl_url_set(url, CURLUPART_URL, text, CURLU_DISALLOW_USER) : CURLUE_OUT_OF_MEMORY;
+    if (rc == CURLUE_OK)
+        rc = curl_url_get(url, CURLUPART_SCHEME, &scheme, 0);
+    if (rc == CURLUE_OK)
+        rc = curl_url_get(url, CURLUPART_HOST, &host, 0);
+    if (scheme != NULL && rc != CURLUE_OUT_OF_MEMORY)
+        refusal = check_url(c, scheme, rc == CURLUE_OK ? host : ""); /* file:///... has none */
+    else if (rc != CURLUE_OUT_OF_MEMORY)
         refusal = "the URL is not valid";
-    else if (curl_url_get(url, CURLUPART_HOST, &host, 0) != CURLUE_OK)
-        refusal = check_url(c, scheme, ""); /* file:///... has none */
-    else
-        refusal = check_url(c, scheme, host);
-    if (refusal == NULL && curl_url_get(url, CURLUPART_URL, ret_url, 0) != CURLUE_OK)
+    if (refusal == NULL && rc == CURLUE_OK)
+        rc = curl_url_get(url, CURLUPART_URL, ret_url, 0);
+    c->no_memory = rc == CURLUE_OUT_OF_MEMORY;
+    if (refusal == NULL && rc != CURLUE_OK && !c->no_memory)
         refusal = "the URL is not valid";
     curl_free(scheme);
     curl_free(host);
