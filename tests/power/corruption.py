@@ -46,7 +46,12 @@ class Corruption:
         self.parts.start("probe")
         self.put_rows("table")
         self.parts.kill("probe")
-        self.parts.start("probe", preload=SHIM, environment={"STET_SHIM_DIR": self.directory, "STET_SHIM_SLOW": str(SLOW_MS)})
+        switch = self.parts.path("switch")
+        self.parts.start("probe", preload=SHIM, environment={"STET_SHIM_DIR": self.directory, "STET_SHIM_SWITCH": switch,
+                                                             "STET_SHIM_SLOW": str(SLOW_MS)})
+        assert self.parts.wait_healthy("probe", client=self.load.client)  # opening writes a table of what the logs hold
+        with open(switch, "w", encoding="ascii") as file:
+            file.write("SLOW")
         self.put_rows("log")
         time.sleep(0.3)  # more than the witness may be behind
         self.parts.kill("probe")

@@ -13,8 +13,8 @@
  * pwrite, fsync, fdatasync, open for writing, rename, link, unlink, ftruncate, fallocate fails so, or all
  * from the n-th on.
  *    STET_SHIM_SWITCH=FILE: while there is such a file, all of them that need room fail with what it names,
- * EDQUOT or EROFS (the latter also those that change names). STET_SHIM_SLOW=ms: so long takes every write to a
- * table (*.sst), so that logs stay needed.
+ * EDQUOT or EROFS (the latter also those that change names); with SLOW in it none fails, but each write to a table (*.sst)
+ * takes STET_SHIM_SLOW=ms, so that logs stay needed.
  * STET_SHIM_DIE=NAME, STET_SHIM_DIE_AT=n: SIGKILL instead of the n-th sync of files whose path contains NAME.
  * 3. STET_SHIM_MALLOC_AT=n, STET_SHIM_FOREVER: the n-th malloc, calloc or realloc that the program itself
  * asks for (not a library: the caller's address decides) gives NULL. STET_SHIM_COUNT=FILE: three 64-bit
@@ -192,16 +192,23 @@ static bool fails(bool *ret_short) {
     return true;
 }
 
-/* True: errno is set and a call that needs room, or changes names, must fail. */
-static bool refuses(bool needs_room) {
-    char name[16] = "";
+/* What the switch says now. */
+static void read_switch(char name[16]) {
+    memset(name, 0, 16);
     int fd = switch_file[0] ? REAL(open)(switch_file, O_RDONLY | O_CLOEXEC) : -1;
     if (fd < 0)
-        return false;
-    ssize_t size = read(fd, name, sizeof name - 1);
+        return;
+    if (read(fd, name, 15) < 0)
+        name[0] = '\0';
     (void)REAL(close)(fd);
-    bool read_only = size > 0 && strncmp(name, "EROFS", 5) == 0;
-    if (!read_only && !needs_room)
+}
+
+/* True: errno is set and a call that needs room, or changes names, must fail. */
+static bool refuses(bool needs_room) {
+    char name[16];
+    read_switch(name);
+    bool read_only = strcmp(name, "EROFS") == 0;
+    if (!read_only && (!needs_room || strcmp(name, "EDQUOT") != 0))
         return false;
     errno = read_only ? EROFS : EDQUOT;
     return true;
@@ -322,8 +329,12 @@ static const char *bury(const char *path, char grave[PATH_MAX]) {
 }
 
 static void slow_down(const char *path) {
+    char name[16];
     size_t size = slow_ms ? strlen(path) : 0;
-    if (size > 4 && strcmp(path + size - 4, ".sst") == 0)
+    if (size < 4 || strcmp(path + size - 4, ".sst") != 0)
+        return;
+    read_switch(name);
+    if (strcmp(name, "SLOW") == 0)
         (void)usleep((useconds_t)slow_ms * 1000);
 }
 
