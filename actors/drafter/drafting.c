@@ -310,6 +310,7 @@ static stet_code conclude(stet_turn *turn, stet_job *job, drafter_answer *answer
         return try_again(turn, job, detail.calls_count, &outcome, result->retry_after_ms, e);
     if (outcome.verdict == DRAFTER_AGAIN)
         give_up(&outcome, detail.calls_count);
+    ASSERT(answer != NULL || outcome.verdict != DRAFTER_LANDED);
     if (outcome.verdict == DRAFTER_LANDED)
         return land(turn, job, &detail, &outcome, answer, e);
     stet_str message = stet_str_of(outcome.message);

@@ -291,6 +291,7 @@ static latencies *pick_refused(slot *one) {
 
 /* Of all clients, sorted, to be freed; NULL: no memory. */
 static uint32_t *sorted(shared *s, uint32_t clients, pick_fn *pick, size_t *ret_count) {
+    ASSERT(clients > 0);
     uint32_t *all = malloc((size_t)clients * LATENCIES_MAX * sizeof *all);
     *ret_count = 0;
     for (uint32_t i = 0; all && i < clients; i++) {
