@@ -306,6 +306,37 @@ class AnswersTest(unittest.TestCase):
         self.draft("read")
         return select.select([watch.stdout], [], [], 0.5)[0]
 
+    def test_waiting_jobs_are_paused_drained_and_resumed_and_failed_ones_tried_again(self):
+        stet_of = self.instance.stet
+        self.assertEqual(stet_of("pause", "--project", "held").stdout, "paused\n")
+        jobs = [stet_of("draft", "--project", "held", "--session", "h", "--instruction", f"Greet {n}.", "--priority", "3",
+                        "--anchors", "a1,a2", "--pointers", "m1").stdout.strip() for n in range(2)]
+        listed = stet_of("jobs", "--project", "held", "--limit", "1").stdout
+        self.assertIn(jobs[1], listed)
+        self.assertNotIn(jobs[0], listed)
+        drained = stet_of("drain", "--limit", "1").stdout
+        self.assertIn(jobs[0], drained)
+        self.assertIn("waiting: 1", drained)
+        self.assertEqual(stet_of("resume", "--project", "held").stdout, "running\n")
+        for job in jobs:
+            wait_until(lambda job=job: json.loads(stet_of("job", job, "--json").stdout)["job"]["status"] == "done", 60, "the draft is done")
+        again = stet_of("retry", jobs[0], check=False)
+        self.assertNotEqual(again.returncode, 0, again.stdout)  # it is done, and stays so
+        cancelled = stet_of("draft", "--project", "held", "--session", "h", "--instruction", "x", "--at", "2099-01-01T00:00:00Z").stdout.strip()
+        self.assertIn(cancelled, stet_of("cancel", cancelled).stdout)
+        self.assertIn("requeued: 1", stet_of("retry", cancelled).stdout)
+        wait_until(lambda: "done" in stet_of("job", cancelled).stdout, 60, "the second try is done")
+
+    def test_a_transcript_is_shown_with_what_was_strange_about_it(self):
+        item = {"id": "1", "role": "user", "text": "Hello", "timestamp": "2026-11-25T22:38:36.123Z"}
+        odd = {**item, "id": "3", "previousItemId": "2", "text": "Where is two?"}
+        said = self.stet("transcript", "append", "talk", "-", text=json.dumps([item, odd])).stdout
+        self.assertIn("appended 2, repeated 0, items now 2", said)
+        self.assertIn("3", said.split("now 2", 1)[1])
+        shown = self.stet("transcript", "get", "talk").stdout
+        self.assertIn("Hello", shown)
+        self.assertIn("Where is two?", shown)
+
     def test_a_draft_that_takes_too_long_is_left_to_itself_and_can_be_asked_for(self):
         self.instance.http("POST", "/sandbox/faults", {"kind": "delay", "delayMs": 60000, "times": 1, "match": "too-long"})
         done = self.stet("draft", "--project", "late", "--session", "l", "--instruction", "too-long", "--wait", "--timeout", "1", check=False)

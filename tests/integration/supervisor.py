@@ -94,6 +94,31 @@ class RestartTest(unittest.TestCase):
 
 
 class StopTest(unittest.TestCase):
+    def test_down_leaves_a_broker_that_nobody_supervises_to_whom_started_it(self):
+        with tempfile.TemporaryDirectory(prefix="stet-broker-") as data:
+            environment = {**os.environ, "STET_DATA": data}
+            broker = subprocess.Popen([os.path.join(BIN, "stet-broker")], env=environment, stderr=subprocess.DEVNULL)
+            try:
+                wait_until(lambda: os.path.exists(os.path.join(data, "run", "front.sock")), WAIT_S, "the broker listens")
+                stet = [os.path.join(BIN, "stet")]
+                down = subprocess.run([*stet, "down"], env=environment, capture_output=True, text=True, check=False)
+                self.assertEqual(down.returncode, 1)
+                self.assertIn(f"process {broker.pid}", down.stderr)
+                self.assertIsNone(broker.poll())
+                doctor = subprocess.run([*stet, "doctor"], env=environment, capture_output=True, text=True, check=False)
+                self.assertIn(f"process {broker.pid}", doctor.stdout)
+            finally:
+                broker.terminate()
+                self.assertEqual(broker.wait(WAIT_S), 0)
+
+    def test_a_second_one_in_the_foreground_is_refused_and_the_first_goes_on(self):
+        with Instance() as instance:
+            running = instance.pid("supervisor")
+            second = instance.stet("up", "--sandbox", check=False)
+            self.assertEqual((second.returncode, second.stdout), (1, ""))
+            self.assertIn("already running", second.stderr)
+            self.assertEqual(instance.status()["supervisor"]["pid"], running)
+
     def test_down_ends_what_does_not_end_by_itself(self):
         with Instance() as instance:
             frozen = instance.pid("drafter")
