@@ -50,8 +50,11 @@ stet_code stet_batch_get(stet_batch *self, stet_str key, stet_str *ret_value, st
         return engine_get(self, key, ret_value, e);
     /* A copy: a later rollback, completion or read takes the memory back. */
     stet_str copy = stet_arena_copy(&self->reads, value);
-    if (!copy.data)
+    if (!copy.data) {
+        self->failed = self->starved =
+            true; /* as where a scan finds none: nobody shall take it for not there */
         return stet_error_set(e, STET_BUSY, "out of memory for a value that was read");
+    }
     *ret_value = copy;
     return STET_OK;
 }

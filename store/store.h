@@ -130,7 +130,8 @@ stet_store_stats stet_store_stats_of(stet_store *self);
  * never NULL. */
 stet_batch *stet_store_batch(stet_store *self);
 /* STET_NOT_FOUND, with an empty message, when there is no such row. The value lives until
- * stet_batch_release_reads(). Any other error comes from the engine and must end the process. */
+ * stet_batch_release_reads(). STET_BUSY: no memory, the batch has failed. Any other error comes from the engine and must end the
+ * process. */
 NODISCARD
 stet_code stet_batch_get(stet_batch *self, stet_str key, stet_str *ret_value, stet_error *e);
 /* Puts a copy of *text, which lives as long as what was read, in its place. False when out of memory. */

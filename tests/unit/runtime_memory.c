@@ -209,6 +209,35 @@ static void a_page_without_memory_is_whole_or_busy(void **state) {
     assert_true(n > 6); /* else nothing was tried */
 }
 
+/* The rig's service does not look at what a read of a row says. */
+static void a_row_for_which_there_is_no_memory_is_not_one_that_is_not_there(void **state) {
+    bool struck = true;
+    (void)state;
+    for (uint64_t n = 0; struck; n++) {
+        rig *self = rig_new();
+        CLEANUP(stet_buf_done) stet_buf frame = STET_BUF(1024), route = STET_BUF(256), body = STET_BUF(1024);
+        memory_fault fault = {.after = n / 2, .rounds = 1, .for_ever = n & 1};
+        rig_request(self, 2, "drafter.document.put",
+                    "{\"projectId\":\"p1\",\"baseVersion\":0,\"markdown\":\"\"}");
+        stet_envelope_encode(&(stet_envelope){.kind = STET_KIND_REQUEST,
+                                              .id = rig_id(3),
+                                              .command = STET_STR("drafter.document.get")},
+                             &frame);
+        stet_route_encode(&(stet_route){.ticket = 9, .role = STET_STR("control"), .remaining_ms = 1000},
+                          &route);
+        stet_mp_map(&body, 1);
+        stet_mp_put_cstr(&body, "projectId", "p1");
+        memory_on(&fault);
+        stet_core_message(self->core, stet_buf_str(&frame), stet_buf_str(&route), stet_buf_str(&body));
+        struck = memory_off();
+        rig_round(self);
+        size_t at = rig_answer(self, 3);
+        if (at != SIZE_MAX && rig_envelope(self, at).kind == STET_KIND_REPLY)
+            assert_int_equal(stet_mp_get_uint(rig_body(self, at), "version", 0), 1);
+        rig_free(self);
+    }
+}
+
 /* A read writes the rows of the events before it. */
 static void a_question_without_memory_takes_no_event_away(void **state) {
     static const char event[] = "{\"projectId\":\"p1\",\"baseVersion\":0,\"markdown\":\"event\"}";
@@ -325,6 +354,7 @@ int main(void) {
         cmocka_unit_test(a_message_without_memory_is_whole_or_not_there_and_may_be_sent_again),
         cmocka_unit_test(a_message_whose_ack_found_no_memory_is_sent_again_until_one_is_taken),
         cmocka_unit_test(a_page_without_memory_is_whole_or_busy),
+        cmocka_unit_test(a_row_for_which_there_is_no_memory_is_not_one_that_is_not_there),
         cmocka_unit_test(a_question_without_memory_takes_no_event_away),
         cmocka_unit_test(what_found_no_memory_costs_the_next_message_nothing),
         cmocka_unit_test(a_start_without_memory_may_be_tried_again),
