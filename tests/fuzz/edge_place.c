@@ -68,8 +68,9 @@ static void close_all(void) {
         ASSERT(zmq_close(p->asker) == 0 && zmq_close(p->subscriber) == 0);
         p->sockets = broker_sockets_close(p->sockets);
         for (size_t i = 0; i < COUNT_OF(names); i++) {
-            char path[128];
-            (void)snprintf(path, sizeof path, "%s/%s", p->directory, names[i]);
+            char path[STET_PATH_MAX + 32];
+            int size = snprintf(path, sizeof path, "%s/%s", p->directory, names[i]);
+            ASSERT(size > 0 && (size_t)size < sizeof path);
             (void)remove(path);
         }
     }
