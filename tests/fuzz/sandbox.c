@@ -128,9 +128,11 @@ const char *MHD_lookup_connection_value(struct MHD_Connection *connection, enum 
 
 int MHD_get_connection_values(struct MHD_Connection *connection, enum MHD_ValueKind kind,
                               MHD_KeyValueIterator iterator, void *context) {
-    for (uint32_t i = 0; i < connection->headers_count; i++)
-        (void)iterator(context, kind, connection->headers[i].name, connection->headers[i].value);
-    return (int)connection->headers_count;
+    uint32_t i = 0;
+    while (i < connection->headers_count &&
+           iterator(context, kind, connection->headers[i].name, connection->headers[i].value) == MHD_YES)
+        i++;
+    return (int)i;
 }
 
 struct MHD_Response *MHD_create_response_from_callback(uint64_t size, size_t block_size,

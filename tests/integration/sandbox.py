@@ -259,6 +259,17 @@ class SandboxTest(unittest.TestCase):
         self.assertEqual(self.chat().status, 200, "used up after one time")
         return answer, answer.json()["error"]
 
+    def test_a_header_that_was_sent_twice_is_shown_once(self):
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        connection.putrequest("POST", "/v1/chat/completions")
+        for name, value in (("X-Tag", "a"), ("x-tag", "b"), ("Authorization", "Bearer sk-test-12345678"), ("Content-Length", "0")):
+            connection.putheader(name, value)
+        connection.endheaders()
+        connection.getresponse().read()
+        connection.close()
+        headers = self.call("GET", "/sandbox/requests").json()["requests"][-1]["headers"]
+        self.assertEqual((headers["X-Tag"], headers.get("x-tag"), headers["Authorization"]), ("a, b", None, "Bearer ****5678"))
+
     def test_fault_status_body_and_headers(self):
         self.fault(status=502, body="<html>Bad gateway</html>", headers={"Content-Type": "text/html", "X-Proxy": "p1"})
         answer = self.chat()

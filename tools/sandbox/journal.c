@@ -69,25 +69,68 @@ static void mask(stet_buf *b, const char *value) {
         stet_buf_append_str(b, stet_str_of(key + size - 4));
 }
 
+/* Of a header that was sent more than once the values are shown in one, as RFC 9110 section 5.3 joins them. */
 typedef struct header_writer {
+    struct MHD_Connection *connection;
     stet_buf *b;
-    bool any;
+    size_t count;
 } header_writer;
+
+typedef struct header_search {
+    const char *name;
+    size_t at, before;
+    bool found;
+} header_search;
+
+static enum MHD_Result look_before(void *context, enum MHD_ValueKind kind, const char *name,
+                                   const char *value) {
+    header_search *s = context;
+    (void)kind, (void)value;
+    if (s->at++ == s->before)
+        return MHD_NO;
+    s->found |= strcasecmp(name, s->name) == 0;
+    return MHD_YES;
+}
+
+typedef struct value_joiner {
+    stet_buf *b;
+    const char *name;
+    bool any, secret;
+} value_joiner;
+
+static enum MHD_Result join_value(void *context, enum MHD_ValueKind kind, const char *name,
+                                  const char *value) {
+    value_joiner *j = context;
+    (void)kind;
+    if (strcasecmp(name, j->name) != 0)
+        return MHD_YES;
+    stet_buf_append_str(j->b, j->any ? STET_STR(", ") : STET_STR(""));
+    j->any = true;
+    if (j->secret)
+        mask(j->b, value == NULL ? "" : value);
+    else
+        stet_buf_append_str(j->b, stet_str_of(value));
+    return MHD_YES;
+}
 
 static enum MHD_Result write_header(void *context, enum MHD_ValueKind kind, const char *name,
                                     const char *value) {
     header_writer *w = context;
-    (void)kind;
-    CLEANUP(stet_buf_done) stet_buf masked = STET_BUF(64 * 1024);
-    stet_buf_append_str(w->b, w->any ? STET_STR(", ") : STET_STR(""));
-    w->any = true;
+    header_search earlier = {.name = name, .before = w->count++};
+    (void)value;
+    (void)MHD_get_connection_values(w->connection, kind, look_before, &earlier);
+    if (earlier.found)
+        return MHD_YES;
+    CLEANUP(stet_buf_done) stet_buf values = STET_BUF(64 * 1024);
+    value_joiner joiner = {.b = &values,
+                           .name = name,
+                           .secret = strcasecmp(name, "authorization") == 0 ||
+                                     strcasecmp(name, "proxy-authorization") == 0};
+    (void)MHD_get_connection_values(w->connection, kind, join_value, &joiner);
+    stet_buf_append_str(w->b, earlier.before > 0 ? STET_STR(", ") : STET_STR(""));
     stet_json_quote(w->b, stet_str_of(name));
     stet_buf_append_str(w->b, STET_STR(": "));
-    if (strcasecmp(name, "authorization") == 0 || strcasecmp(name, "proxy-authorization") == 0)
-        mask(&masked, value == NULL ? "" : value);
-    else
-        stet_buf_append_str(&masked, stet_str_of(value));
-    stet_json_quote(w->b, stet_buf_str(&masked));
+    stet_json_quote(w->b, stet_buf_str(&values));
     return MHD_YES;
 }
 
@@ -99,7 +142,7 @@ static void write_request(stet_buf *b, uint64_t index, const sandbox_request *r)
     stet_buf_append_str(b, STET_STR(", \"path\": "));
     stet_json_quote(b, stet_str_of(r->path));
     stet_buf_append_str(b, STET_STR(", \"headers\": {"));
-    header_writer writer = {.b = b};
+    header_writer writer = {.connection = r->connection, .b = b};
     (void)MHD_get_connection_values(r->connection, MHD_HEADER_KIND, write_header, &writer);
     stet_buf_append_str(b, STET_STR("}, \"body\": "));
     if (r->body.size == 0)
