@@ -13,6 +13,7 @@
 #include "proto/base/clock.h"
 
 #include <errno.h>
+#include <malloc.h>
 #include <sys/signalfd.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -30,7 +31,9 @@ enum {
     LOOP_FRAMES = 3,
     LOOP_POLL_ITEMS = 5,
     LOOP_GATHER_MESSAGES = 128,
-    LOOP_GATHER_MS = 1
+    LOOP_GATHER_MS = 1,
+    LOOP_TRIM_MS = 2000,
+    LOOP_TRIMS = 5
 };
 
 /* ---- what the core wants to happen outside ---- */
@@ -328,6 +331,21 @@ static bool stopped(const stet_process *self, int64_t boot_ms) {
     return stet_core_idle(self->core) && boot_ms - self->message_boot_ms >= PROCESS_QUIET_MS;
 }
 
+/* After a burst the allocator keeps what the burst needed, much of it in the arenas of RocksDB's threads. When nothing was
+ * committed for a while it goes back to the system; a few times, as compactions go on longer. */
+static void give_memory_back(stet_process *self, int64_t boot_ms) {
+    uint64_t number = stet_store_last_number(self->store);
+    if (number != self->trim_number) {
+        self->trim_number = number;
+        self->trims_left = LOOP_TRIMS;
+        self->trim_boot_ms = boot_ms + LOOP_TRIM_MS;
+    } else if (self->trims_left > 0 && boot_ms >= self->trim_boot_ms) {
+        (void)malloc_trim(0);
+        self->trims_left--;
+        self->trim_boot_ms = boot_ms + LOOP_TRIM_MS;
+    }
+}
+
 static int loop(stet_process *self) {
     for (;;) {
         int64_t boot_ms = stet_clock_boot_ms();
@@ -343,6 +361,7 @@ static int loop(stet_process *self) {
         take_signals(self, boot_ms);
         if (stopped(self, boot_ms))
             return STET_EXIT_OK;
+        give_memory_back(self, boot_ms);
         wait_for_input(self);
     }
 }

@@ -35,6 +35,9 @@ typedef struct stet_process {
     int signals;
     bool stopping;
     int64_t stop_boot_ms, message_boot_ms;
+    uint64_t trim_number; /* last commit that was seen */
+    uint32_t trims_left;
+    int64_t trim_boot_ms;
     process_failure *failures;
     size_t failures_count, failures_capacity;
 } stet_process;

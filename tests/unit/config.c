@@ -59,7 +59,7 @@ static void defaults_are_valid_and_named_by_source(void **state) {
     stet_error e;
     assert_int_equal(stet_config_load(NULL, &config, &e), STET_OK);
     assert_int_equal(stet_config_int(config, STET_SETTING_broker_timeout), 30000);
-    assert_int_equal(stet_config_int(config, STET_SETTING_store_memory), 40 << 20);
+    assert_int_equal(stet_config_int(config, STET_SETTING_store_memory), 64 << 20);
     assert_int_equal(stet_config_int(config, STET_SETTING_actor_events_keep), INT64_C(30) * 24 * 3600 * 1000);
     assert_false(stet_config_bool(config, STET_SETTING_openai_auth_optional));
     assert_string_equal(stet_config_str(config, STET_SETTING_front_listen), "");
