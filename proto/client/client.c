@@ -128,6 +128,13 @@ static bool note_event(stet_client *client, stet_str event) {
     }
 }
 
+void client_monitor_close(void *socket, void *monitor) {
+    if (!monitor)
+        return;
+    (void)zmq_socket_monitor(socket, NULL, 0);
+    (void)zmq_close(monitor);
+}
+
 bool client_monitor_connected(stet_client *client, void *monitor) {
     bool connected = false;
     for (;;) {
@@ -252,8 +259,7 @@ void stet_client_free(stet_client *self) {
     if (!self)
         return;
     self->core = client_core_free(self->core);
-    if (self->monitor)
-        (void)zmq_close(self->monitor);
+    client_monitor_close(self->dealer, self->monitor);
     if (self->dealer)
         (void)zmq_close(self->dealer);
     if (self->context)

@@ -48,6 +48,8 @@ void *client_socket(stet_client *client, int type);
 int client_connect(stet_client *client, void *socket, const char *endpoints);
 /* A monitor of connects and handshakes of this socket; NULL fills client->error. */
 void *client_monitor(stet_client *client, void *socket);
+/* Before the socket is closed: what it told a monitor that is gone would never be freed. monitor NULL: nothing. */
+void client_monitor_close(void *socket, void *monitor);
 /* Reads what the monitor has to tell; true when the socket was connected since the last look. */
 bool client_monitor_connected(stet_client *client, void *monitor);
 /* Handles what has come for requests without waiting. */

@@ -43,8 +43,7 @@ static void free_now(stet_subscriber *self) {
 void stet_subscriber_free(stet_subscriber *self) {
     if (!self)
         return;
-    if (self->monitor)
-        (void)zmq_close(self->monitor);
+    client_monitor_close(self->socket, self->monitor);
     if (self->socket)
         (void)zmq_close(self->socket);
     self->orphaned = self->asked;
