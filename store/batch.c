@@ -51,8 +51,8 @@ stet_code stet_batch_get(stet_batch *self, stet_str key, stet_str *ret_value, st
     /* A copy: a later rollback, completion or read takes the memory back. */
     stet_str copy = stet_arena_copy(&self->reads, value);
     if (!copy.data) {
-        self->failed = self->starved =
-            true; /* as where a scan finds none: nobody shall take it for not there */
+        /* As where a scan finds none: nobody shall take it for not there. */
+        self->failed = self->starved = true;
         return stet_error_set(e, STET_BUSY, "out of memory for a value that was read");
     }
     *ret_value = copy;

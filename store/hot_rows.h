@@ -6,8 +6,8 @@
  *      read of the engine   keep
  *      write into a batch   forget; until it is committed the batches answer, afterwards the engine is read again
  *
- * so nothing is to be done at a rollback, and at a commit only for the row that the commit itself writes. Values are copied in; `find` returns a view that lasts until the next
- * keep or forget. Thread: the loop's. Memory: fixed, HOT_ROWS times 600 bytes. */
+ * so nothing is to be done at a rollback, and at a commit only for the row that the commit itself writes. Values are copied
+ * in; `find` returns a view that lasts until the next keep or forget. Thread: the loop's. Memory: fixed, 75 KiB. */
 #ifndef STET_HOT_ROWS_H
 #define STET_HOT_ROWS_H
 

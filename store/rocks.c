@@ -93,8 +93,8 @@ uint64_t stet_rocks_headroom(uint64_t memory_bytes) {
 static void set_table_options(stet_rocks *self, uint64_t cache_bytes) {
     rocksdb_lru_cache_options_t *cache = rocksdb_lru_cache_options_create();
     rocksdb_lru_cache_options_set_capacity(cache, cache_bytes);
-    rocksdb_lru_cache_options_set_num_shard_bits(
-        cache, 0); /* one thread reads; parts of a small cache are too small */
+    /* Undivided: one thread reads, and parts of a small cache are too small. */
+    rocksdb_lru_cache_options_set_num_shard_bits(cache, 0);
     self->cache = rocksdb_cache_create_lru_opts(cache);
     rocksdb_lru_cache_options_destroy(cache);
     rocksdb_block_based_table_options_t *table = rocksdb_block_based_options_create();

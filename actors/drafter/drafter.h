@@ -48,8 +48,8 @@ enum {
 typedef struct drafter_call {
     stet_call_ref ref;
     drafter_answer *answer;
-    bool
-        lost; /* without answer: what had come was given away, and what still comes must not pass for all of it */
+    /* Without answer: what had come was given away, and what still comes must not pass for all of it. */
+    bool lost;
     int64_t event_boot_ms; /* of the last progress event, or of the first piece */
     bool had_event;
 } drafter_call;

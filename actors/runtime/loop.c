@@ -5,8 +5,9 @@
  *   -> wait for: a message, a completion, a call, a result, a signal, or the time of the next thing that is
  * due
  *
- * A full turn stops the draining; then only the completion is waited for. Nothing here blocks but the wait:
- * writes to the broker that find its queue full are dropped, because whoever misses the message asks again.
+ * A quiet actor gives memory back before it waits. A full turn stops the draining; then only the completion
+ * is waited for. Nothing here blocks but the wait: writes to the broker that find its queue full are dropped,
+ * because whoever misses the message asks again.
  */
 #include "actors/runtime/process.h"
 

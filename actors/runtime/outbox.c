@@ -133,9 +133,9 @@ stet_code stet_turn_send(stet_turn *turn, const char *command, stet_str body, st
     stet_code rc = check_send(turn, command, body, e);
     if (rc == STET_OK)
         rc = stet_outbox_head_read(turn, receiver, &head, e);
+    /* Whoever goes on when the outbox is full must not go on now. */
     if (rc == STET_BUSY)
-        stet_turn_fail(turn,
-                       /* starved= */ true); /* whoever goes on without a full outbox must not go on now */
+        stet_turn_fail(turn, /* starved= */ true);
     if (rc != STET_OK)
         return rc;
     if (head.given - head.acked >= OUTBOX_ROWS_MAX || head.bytes + body.size > OUTBOX_BYTES_MAX) {

@@ -98,9 +98,10 @@ static stet_code fill_and_measure(bench_instance *instance, const bench_options 
     stet_code rc = bench_instance_call(instance, "drafter.pause", e);
     if (rc == STET_OK)
         rc = submit(instance, options, LITTLE, &little, e);
-    settle(instance);
-    if (rc == STET_OK)
+    if (rc == STET_OK) {
+        settle(instance);
         rc = submit(instance, options, /* count= */ 0, &few, e);
+    }
     if (rc == STET_OK)
         rc = submit(instance, options, options->backlog, &filled, e);
     if (rc != STET_OK)
