@@ -25,6 +25,8 @@ stet_code bench_draft(const bench_options *options, stet_error *e);
 NODISCARD
 stet_code bench_latency(const bench_options *options, stet_error *e);
 NODISCARD
+stet_code bench_machine(const bench_options *options, stet_error *e);
+NODISCARD
 stet_code bench_fanout(const bench_options *options, stet_error *e);
 NODISCARD
 stet_code bench_idle(const bench_options *options, stet_error *e);

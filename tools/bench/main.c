@@ -15,6 +15,7 @@ static const struct figure {
     {"job", "no-op jobs a second from submit to their done event", bench_job},
     {"draft", "drafter.submit acknowledged a second", bench_draft},
     {"latency", "submit to done at 200 jobs a second", bench_latency},
+    {"machine", "the floor of latency: bare wake-ups and a sync, as many as a job needs", bench_machine},
     {"fanout", "events a second to 1, 10 and 100 subscribers without loss", bench_fanout},
     {"idle", "memory and CPU of an instance that has nothing to do", bench_idle},
     {"backlog", "memory, disk, speed and start with a million queued jobs", bench_backlog},
