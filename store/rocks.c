@@ -4,7 +4,9 @@
 #include <stdlib.h>
 
 enum {
-    WRITE_BUFFERS = 3,
+    /* One that fills and one that is written out: fewer and larger ones make fewer and larger tables, which cost
+     * less compaction. A stream of 1 KiB rows fills one in several times what writing it out takes. */
+    WRITE_BUFFERS = 2,
     CACHE_BYTES_MIN = 2 << 20,
     WRITE_BUFFER_BYTES_MIN = 1 << 20,
     OPEN_FILES_MAX = 128,
@@ -80,10 +82,10 @@ static uint64_t at_least(uint64_t n, uint64_t least) {
     return n > least ? n : least;
 }
 
-/* One setting bounds the memory: a quarter for each of the three write buffers, the rest for blocks (index
- * and filter blocks included). */
+/* One setting bounds the memory: three quarters for the write buffers, the rest for blocks (index and filter
+ * blocks included). */
 static uint64_t write_buffer_bytes(uint64_t memory_bytes) {
-    return at_least(memory_bytes / (WRITE_BUFFERS + 1), WRITE_BUFFER_BYTES_MIN);
+    return at_least(memory_bytes / 4 * 3 / WRITE_BUFFERS, WRITE_BUFFER_BYTES_MIN);
 }
 
 uint64_t stet_rocks_headroom(uint64_t memory_bytes) {
