@@ -121,7 +121,6 @@ static void begin_commit(stet_core *self) {
     stet_turn_count(turn, "rows", rows);
     self->in_flight = turn->effects;
     turn->effects = free_list(self);
-    self->messages_in_flight = self->messages;
     self->messages = 0;
     if (PLANT(ack_before_commit))
         release(self, self->in_flight);
@@ -192,10 +191,6 @@ void stet_core_complete(stet_core *self) {
     stet_core_collect(self);
     if (was_in_flight && (!self->in_flight || self->ticket != ticket))
         stet_core_commit(self);
-}
-
-uint32_t stet_core_messages_in_flight(const stet_core *self) {
-    return self->in_flight ? self->messages_in_flight : 0;
 }
 
 /* ---- the runtime's own steps ---- */

@@ -66,8 +66,6 @@ void stet_core_commit(stet_core *self);
 void stet_core_collect(stet_core *self);
 /* The same, and seals what was built meanwhile. */
 void stet_core_complete(stet_core *self);
-/* Of the commit in flight; 0 when none is. */
-uint32_t stet_core_messages_in_flight(const stet_core *self);
 int64_t stet_core_next_wake_boot_ms(const stet_core *self);
 /* Leave politely: says leave to the broker, starts nothing new. */
 void stet_core_stop(stet_core *self);

@@ -42,7 +42,6 @@ struct stet_core {
     stet_effects lists[3];
     stet_effects *in_flight; /* effects of the batch being committed; NULL when none is */
     stet_effects *releasing; /* of the one before, while it is released */
-    uint32_t messages_in_flight;
     uint64_t ticket;
     uint32_t messages; /* of the batch under construction */
     uint32_t messages_max;

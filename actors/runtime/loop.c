@@ -31,8 +31,6 @@ enum {
     LOOP_ZMTP_TIMEOUT_MS = 3000,
     LOOP_FRAMES = 3,
     LOOP_POLL_ITEMS = 5,
-    LOOP_GATHER_MESSAGES = 128,
-    LOOP_GATHER_MS = 1,
     LOOP_TRIM_MS = 2000,
     LOOP_TRIMS = 5
 };
@@ -300,28 +298,20 @@ static long wait_ms(const stet_process *self) {
     return (long)(wait > LOOP_WAIT_MAX_MS ? LOOP_WAIT_MAX_MS : wait);
 }
 
-/* What comes while a small commit is in flight could not be committed before it anyway: it gathers in the socket, which
- * saves a wake-up each, and all of it goes into the next commit. A large one is worth building beside. */
 static void wait_for_input(stet_process *self) {
     zmq_pollitem_t items[LOOP_POLL_ITEMS];
     int count = 0, completions = stet_store_completion_fd(self->store);
     items[count++] = (zmq_pollitem_t){.fd = self->signals, .events = ZMQ_POLLIN};
     if (completions >= 0)
         items[count++] = (zmq_pollitem_t){.fd = completions, .events = ZMQ_POLLIN};
-    uint32_t in_flight = stet_core_messages_in_flight(self->core);
-    bool gathering = in_flight > 0 && in_flight < LOOP_GATHER_MESSAGES;
     if (stet_core_wants_more(self->core)) {
-        if (!gathering)
-            items[count++] = (zmq_pollitem_t){.socket = self->dealer, .events = ZMQ_POLLIN};
+        items[count++] = (zmq_pollitem_t){.socket = self->dealer, .events = ZMQ_POLLIN};
         if (self->http && !self->stopping)
             items[count++] = (zmq_pollitem_t){.fd = stet_http_fd(self->http), .events = ZMQ_POLLIN};
         if (self->workers && !self->stopping)
             items[count++] = (zmq_pollitem_t){.fd = stet_workers_fd(self->workers), .events = ZMQ_POLLIN};
     }
-    long wait = wait_ms(self);
-    if (gathering && wait > LOOP_GATHER_MS)
-        wait = LOOP_GATHER_MS;
-    (void)zmq_poll(items, count, wait); /* EINTR: an early round, no harm */
+    (void)zmq_poll(items, count, wait_ms(self)); /* EINTR: an early round, no harm */
 }
 
 static bool stopped(const stet_process *self, int64_t boot_ms) {

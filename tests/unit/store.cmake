@@ -1,6 +1,7 @@
 stet_unit_test(store_key stet_store)
 stet_unit_test(store_record stet_store PkgConfig::SODIUM)
 stet_unit_test(store_batch stet_store)
+stet_unit_test(store_committer stet_store)
 stet_unit_test(store_model stet_store)
 stet_unit_test(store_recovery stet_store)
 stet_unit_test(store_manifest stet_store)
