@@ -15,7 +15,8 @@ is one fault, held for a moment:
   up         in the end, once: the instance is started on full disks, and comes up when there is room
 
 Invariants: nothing acknowledged is lost and nothing else is there (tests/lab/checker.py); who is refused is told what to do; writes are
-served again within 30 s of there being room, with nobody's help; nobody is given up, and an actor in a crash loop ends at most once in 5 s.
+served again within 30 s of there being room, with nobody's help; nobody is given up, and an actor in a crash loop ends at most once in 5 s;
+a life of 10 s ends the loop.
 
 Usage: diskfull.py [--seed N] [--count ROUNDS] [--seconds N] [--kinds NAME,...] [--ext4]
 --ext4: the disks that hold data are ext4 in a file behind a loop device; for root.
@@ -63,6 +64,7 @@ KINDS = ("full", "mark", "own", "started", "inodes", "readonly", "quota", "log",
 BACK_SECONDS = 30
 LOOP_SECONDS = 4.5  # five, less what a clock and a slow machine may be wrong
 LOOP_ENDS, LOOP_WINDOW = 5, 60
+LOOP_SETTLED = 9.5  # ten: a life after which the ends before a crash loop no longer count
 SKIPPED = 77
 CLONE_NEWNS, CLONE_NEWUSER = 0x20000, 0x10000000
 MS_RDONLY, MS_REMOUNT, MS_REC, MS_PRIVATE = 1, 32, 16384, 1 << 18
@@ -405,20 +407,29 @@ class Rounds:
 
     def judge_ends(self):
         """How processes ended, and that nobody loops."""
-        ends, codes = collections.defaultdict(list), collections.Counter()
+        started, states, codes = {}, {}, collections.Counter()
+        recent = collections.defaultdict(list)  # ends that count
         for line in self.log_lines("supervisor"):
-            if line.get("event") == "process.ended":
-                at = time.mktime(time.strptime(line["ts"][:19], "%Y-%m-%dT%H:%M:%S")) + float(line["ts"][19:23])
-                ends[line["name"]].append(at)
-                codes[f"{line['name']}: {line['message']}"] += 1
-                if line["state"] == "failed":
-                    self.violation(f"{line['name']} was given up: {line['message']}")
-        for name, times in ends.items():
-            for i in range(LOOP_ENDS, len(times)):
-                if times[i - 1] - times[i - LOOP_ENDS] < LOOP_WINDOW and times[i] - times[i - 1] < LOOP_SECONDS - 0.001:
-                    self.violation(f"{name} ended {times[i] - times[i - 1]:.1f} s after it had ended {LOOP_ENDS} times in "
-                                   f"{times[i - 1] - times[i - LOOP_ENDS]:.0f} s")
+            if line.get("event") not in ("process.started", "process.ended"):
+                continue
+            name, at = line["name"], time.mktime(time.strptime(line["ts"][:19], "%Y-%m-%dT%H:%M:%S")) + float(line["ts"][19:23])
+            if line["event"] == "process.started":
+                started[name] = at
+                continue
+            codes[f"{name}: {line['message']}"] += 1
+            if line["state"] == "failed":
+                self.violation(f"{name} was given up: {line['message']}")
+            if states.get(name) == "crash-loop" and at - started[name] >= LOOP_SETTLED:
+                recent[name] = []
+            self.judge_loop(name, recent[name], at)
+            recent[name].append(at)
+            states[name] = line["state"]
         return dict(sorted(codes.items()))
+
+    def judge_loop(self, name, ends, at):
+        if len(ends) >= LOOP_ENDS and ends[-1] - ends[-LOOP_ENDS] < LOOP_WINDOW and at - ends[-1] < LOOP_SECONDS - 0.001:
+            self.violation(f"{name} ended {at - ends[-1]:.1f} s after it had ended {LOOP_ENDS} times in "
+                           f"{ends[-1] - ends[-LOOP_ENDS]:.0f} s")
 
     def waits(self):
         return {name: sum(line.get("event") == "store.waiting" for line in self.log_lines(name)) for name in ACTORS}
