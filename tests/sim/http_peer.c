@@ -76,7 +76,7 @@ static uint64_t mark_in(stet_str request) {
     return http_peer_mark(stet_str_from(at, stop ? (size_t)(stop - at) : left), "@@");
 }
 
-static bool is_plain(const sim *s) {
+bool http_peer_is_plain(const sim *s) {
     return strcmp(stet_config_str(s->config, STET_SETTING_openai_schema), "none") == 0;
 }
 
@@ -85,8 +85,9 @@ static void write_answer(sim *s, http_call *call, stet_str request) {
     unsigned long long from = mark_in(request);
     /* Twice: what the provider has garbled shall not be taken for a mark. */
     (void)snprintf(text, sizeof(text),
-                   is_plain(s) ? "@@%llu made from ##%llu ((%llu"
-                               : "{\"markdown\":\"@@%llu made from ##%llu ((%llu\",\"summary\":\"new\"}",
+                   http_peer_is_plain(s)
+                       ? "@@%llu made from ##%llu ((%llu"
+                       : "{\"markdown\":\"@@%llu made from ##%llu ((%llu\",\"summary\":\"new\"}",
                    (unsigned long long)++s->marks, from, from);
     size_t half = 1 + world_below(&s->world, strlen(text) - 1);
     char first[160];
@@ -106,7 +107,7 @@ static void choose_fault(sim *s, http_call *call) {
     static const uint32_t statuses[] = {429, 500, 503, 400, 408};
     world *w = &s->world;
     sim_fault fault = FAULT_http_status + (sim_fault)world_below(w, FAULT_http_late - FAULT_http_status);
-    if (fault == FAULT_http_garbage && is_plain(s))
+    if (fault == FAULT_http_garbage && http_peer_is_plain(s))
         fault = FAULT_http_cut; /* nobody can tell what was garbled from what was meant */
     fault_count(s, fault);
     switch (fault) {

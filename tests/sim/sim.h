@@ -218,6 +218,8 @@ void http_peer_actor_died(sim_actor *actor);
 void http_peer_done(sim *s);
 /* The number behind these two characters; 0: there is none. */
 uint64_t http_peer_mark(stet_str text, const char *before);
+/* The model is asked for plain text: nothing of it is ever garbled, since nobody could tell. */
+bool http_peer_is_plain(const sim *s);
 
 /* ---- clients ---- */
 typedef enum op_state { OP_ASKED, OP_OK, OP_REFUSED, OP_UNKNOWN } op_state;
