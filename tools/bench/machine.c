@@ -2,9 +2,9 @@
  * small write, and for both in the number in which a job needs them from its submit to its done event. Nothing
  * of Stet is in it.
  *
- * A chain of threads, each asleep on an event descriptor until the one before it posts: the two threads (socket
- * and program) of client, broker and actor on the way there, the commit thread, which syncs, and on the way back
- * the actor's, the broker's, and the client's again. */
+ * A chain of threads, each asleep on an event descriptor until the one before it posts, in the order of a job:
+ * the client's socket; the broker's socket, program, socket; the actor's socket, its program, which syncs, its
+ * socket; the broker's three again; the client's socket, and its program, which began. */
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -16,7 +16,7 @@
 #include "proto/base/clock.h"
 #include "tools/bench/bench.h"
 
-enum { WAKES = 14, COMMITS_AT = 6, PER_SECOND = 200, FILE_NAME_SIZE = 4096 };
+enum { WAKES = 12, THREADS = WAKES - 1, SYNCS_AT = 5, PER_SECOND = 200, FILE_NAME_SIZE = 4096 };
 
 typedef struct chain chain;
 
@@ -27,13 +27,13 @@ typedef struct hop {
 } hop;
 
 struct chain {
-    hop hops[WAKES];
-    int events[WAKES + 1]; /* of each thread; the last is who began */
+    hop hops[THREADS];
+    int events[WAKES]; /* of each thread; the last is of who began */
     int file;
-    const char *payload;
+    char *payload;
     uint32_t payload_bytes;
     bool stopping; /* read after an event that was posted after it was set */
-    int error;     /* errno of the write or sync */
+    int error;     /* errno of a thread's start, of the write or the sync */
     size_t round, rounds;
     uint64_t posted_ns; /* by whoever is awake: the chain has one at a time */
     uint64_t *wake_ns, *sync_ns, *chain_ns;
@@ -46,13 +46,19 @@ static void post(chain *self, int to) {
     ASSERT(size == (ssize_t)sizeof one);
 }
 
-static void wait_for_post(const chain *self, int at) {
+/* How long ago it was posted. */
+static uint64_t wait_for_post(const chain *self, int at) {
     uint64_t count;
     ssize_t size;
     do
         size = read(self->events[at], &count, sizeof count);
     while (size < 0 && errno == EINTR);
     ASSERT(size == (ssize_t)sizeof count);
+    return stet_clock_boot_ns() - self->posted_ns;
+}
+
+static void note_wake(chain *self, int at, uint64_t ns) {
+    self->wake_ns[self->round * WAKES + (size_t)at] = ns;
 }
 
 static void sync_write(chain *self) {
@@ -68,14 +74,13 @@ static void *hop_main(void *argument) {
     const hop *self = argument;
     chain *of = self->of;
     for (;;) {
-        wait_for_post(of, self->index);
-        uint64_t now_ns = stet_clock_boot_ns();
+        uint64_t wake_ns = wait_for_post(of, self->index);
         if (of->stopping) {
             post(of, self->index + 1);
             return NULL;
         }
-        of->wake_ns[of->round * WAKES + (size_t)self->index] = now_ns - of->posted_ns;
-        if (self->index == COMMITS_AT)
+        note_wake(of, self->index, wake_ns);
+        if (self->index == SYNCS_AT)
             sync_write(of);
         post(of, self->index + 1);
     }
@@ -96,7 +101,7 @@ static void measure(chain *self) {
         (void)usleep(1000000 / PER_SECOND);
         uint64_t start_ns = stet_clock_boot_ns();
         post(self, 0);
-        wait_for_post(self, WAKES);
+        note_wake(self, THREADS, wait_for_post(self, THREADS));
         self->chain_ns[self->round] = stet_clock_boot_ns() - start_ns;
     }
 }
@@ -116,65 +121,65 @@ static void print(const chain *self, const bench_report *report) {
                         quantile_ms(self->chain_ns, n, 99));
 }
 
-/* Runs the chain with its threads; true: every thread could be started. */
-static bool run(chain *self) {
+/* Runs the chain with its threads. 0, or the errno of what failed. */
+static int run(chain *self) {
     int started = 0;
-    while (started < WAKES) {
+    while (started < THREADS && !self->error) {
         hop *one = &self->hops[started];
         *one = (hop){.of = self, .index = started};
-        if (pthread_create(&one->thread, NULL, hop_main, one) != 0)
-            break;
-        started++;
+        self->error = pthread_create(&one->thread, NULL, hop_main, one);
+        started += self->error == 0;
     }
-    if (started == WAKES)
+    if (!self->error)
         measure(self);
     self->stopping = true;
     if (started > 0)
         post(self, 0);
     for (int i = 0; i < started; i++)
         (void)pthread_join(self->hops[i].thread, NULL);
-    return started == WAKES;
+    return self->error;
 }
 
-static bool open_chain(chain *self, const char *file) {
-    self->file = open(file, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-    (void)unlink(file);
-    bool opened = self->file >= 0;
-    for (int i = 0; i <= WAKES; i++) {
+/* 0, or the errno of what failed. */
+static int open_chain(chain *self, const char *directory) {
+    char file[FILE_NAME_SIZE];
+    (void)snprintf(file, sizeof file, "%s/stet-bench-XXXXXX", directory);
+    self->file = mkostemp(file, O_CLOEXEC);
+    int error = self->file < 0 ? errno : unlink(file) != 0 ? errno : 0;
+    for (int i = 0; i < WAKES; i++) {
         self->events[i] = eventfd(0, EFD_CLOEXEC);
-        opened &= self->events[i] >= 0;
+        if (self->events[i] < 0)
+            error = errno;
     }
     self->payload = calloc(1, self->payload_bytes);
     self->wake_ns = calloc(self->rounds * WAKES, sizeof(uint64_t));
     self->sync_ns = calloc(self->rounds, sizeof(uint64_t));
     self->chain_ns = calloc(self->rounds, sizeof(uint64_t));
-    return opened && self->payload && self->wake_ns && self->sync_ns && self->chain_ns;
+    return self->payload && self->wake_ns && self->sync_ns && self->chain_ns ? error : ENOMEM;
 }
 
 static void close_chain(chain *self) {
     if (self->file >= 0)
         (void)close(self->file);
-    for (int i = 0; i <= WAKES; i++)
+    for (int i = 0; i < WAKES; i++)
         if (self->events[i] >= 0)
             (void)close(self->events[i]);
-    free((void *)self->payload);
+    free(self->payload);
     free(self->wake_ns);
     free(self->sync_ns);
     free(self->chain_ns);
 }
 
 stet_code bench_machine(const bench_options *options, stet_error *e) {
-    char file[FILE_NAME_SIZE];
     chain self = {.payload_bytes = options->payload_bytes,
                   .rounds = 1 + (size_t)(options->seconds * 2 * PER_SECOND)};
-    (void)snprintf(file, sizeof file, "%s/stet-bench-machine-%ld", options->directory, (long)getpid());
+    int error = open_chain(&self, options->directory);
+    if (!error)
+        error = run(&self);
     stet_code rc = STET_OK;
-    if (!open_chain(&self, file) || !run(&self))
-        rc = stet_error_set(e, STET_INTERNAL, "cannot make the chain's file, events and threads in %s: %s",
-                            options->directory, strerror(errno));
-    else if (self.error)
-        rc = stet_error_set(e, STET_UNAVAILABLE, "cannot write in %s: %s", options->directory,
-                            strerror(self.error));
+    if (error)
+        rc = stet_error_set(e, STET_UNAVAILABLE, "measuring the machine in %s: %s", options->directory,
+                            strerror(error));
     else
         print(&self, &options->report);
     close_chain(&self);
