@@ -1,8 +1,9 @@
 /* Small commits are made by who submits them, larger ones by the commit thread: whichever does, they follow one
  * another, and the witness follows the last. */
-#include "proto/base/clock.h"
 #include "store/witness.h"
 #include "tests/unit/store_fixture.h"
+
+#include <sys/inotify.h>
 
 enum {
     COMMITS = 120,
@@ -52,9 +53,26 @@ static uint64_t witnessed(fixture *f) {
     return witness.state == STET_WITNESS_KNOWN ? witness.number : 0;
 }
 
+static int watch_witness(const fixture *f) {
+    char path[512];
+    (void)snprintf(path, sizeof path, "%s/witness", f->directory);
+    int changes = inotify_init1(IN_CLOEXEC);
+    assert_true(changes >= 0);
+    assert_true(inotify_add_watch(changes, path, IN_MODIFY) >= 0);
+    return changes;
+}
+
+static void wait_for_write(int changes) {
+    char events[4096];
+    struct pollfd item = {.fd = changes, .events = POLLIN};
+    assert_int_equal(poll(&item, 1, WITNESS_WAIT_MS), 1);
+    assert_true(read(changes, events, sizeof events) > 0);
+}
+
 /* However the last commit of a burst and the thread's waiting for the witness's time fall together. */
 static void the_witness_comes_to_the_last_commit_without_another(void **state) {
     fixture *f = *state;
+    int changes = watch_witness(f); /* before the first look: no write comes between the two */
     stet_prng prng = stet_prng_of(1);
     for (int burst = 0; burst < BURSTS; burst++) {
         int commits = 1 + (int)stet_prng_below(&prng, BURST_MAX);
@@ -62,11 +80,10 @@ static void the_witness_comes_to_the_last_commit_without_another(void **state) {
             put_rows(f, commit, 1);
             (void)fixture_commit(f);
         }
-        int64_t until_ms = stet_clock_boot_ms() + WITNESS_WAIT_MS;
-        while (witnessed(f) != stet_store_last_number(f->store) && stet_clock_boot_ms() < until_ms)
-            (void)usleep(2000);
-        assert_int_equal(witnessed(f), stet_store_last_number(f->store));
+        while (witnessed(f) != stet_store_last_number(f->store))
+            wait_for_write(changes);
     }
+    (void)close(changes);
 }
 
 #define TEST(test) cmocka_unit_test_setup_teardown(test, fixture_setup, fixture_teardown)
