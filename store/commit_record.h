@@ -22,7 +22,7 @@
  *
  * The hash of a commit is the BLAKE2b-256 of these 96 bytes. The body's is not a cryptographic one: it shows
  * damage, and who could forge a body could forge the record as well. Format 1 had a BLAKE2b-256 there, which was
- * a quarter of the commit thread's work. A step to another layout takes a new format number. */
+ * a quarter of the work of a commit. A step to another layout takes a new format number. */
 #ifndef STET_COMMIT_RECORD_H
 #define STET_COMMIT_RECORD_H
 

@@ -13,7 +13,8 @@ enum {
     /* A commit is witnessed at most this long after it; the promise is 100 ms. */
     WITNESS_AFTER_MS = 60,
     /* Up to these the caller makes the commit. Measured with 64 to 4,096 requests under way: the caller makes more of
-     * small ones, of large ones the thread, beside which the caller builds the next. A full turn is not small. */
+     * small ones, of large ones the thread, beside which the caller builds the next. With the
+     * default limits a turn that is full of writes is not small. */
     OWN_ROWS_MAX = 256,
     OWN_BYTES_MAX = 256 << 10,
     /* A disk that took longer may take longer again: the caller has heartbeats to send. */

@@ -1,4 +1,4 @@
-/* durable - the engine of a real store: RocksDB, the commit thread and the witness, put together. */
+/* durable - the engine of a real store: RocksDB, the committer and the witness, put together. */
 #ifndef STET_DURABLE_H
 #define STET_DURABLE_H
 

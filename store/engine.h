@@ -15,12 +15,12 @@ typedef struct stet_engine_iter stet_engine_iter;
 /* One commit on its way. The store fills rows and the record but for rows, body_bytes and body; the engine
  * the rest. */
 typedef struct stet_commit {
-    const stet_overlay *rows; /* sealed: read by both threads, changed by none */
+    const stet_overlay *rows; /* sealed: may be read by another thread, changed by none */
     stet_commit_record record;
     stet_commit_result result;
     stet_error error;
     uint64_t write_bytes; /* as handed to the engine */
-    uint64_t nanoseconds; /* from submit to durable */
+    uint64_t nanoseconds; /* of building, writing and syncing */
 } stet_commit;
 
 typedef struct stet_engine_stats {
@@ -32,7 +32,7 @@ typedef struct stet_engine_ops {
     stet_code (*get)(stet_engine *self, stet_str key, stet_arena *into, stet_str *ret, stet_error *e);
     /* Rows with lower <= key < upper ({NULL,0}: no upper bound); both are copied. NULL when out of memory. */
     stet_engine_iter *(*iter)(stet_engine *self, stet_str lower, stet_str upper);
-    void (*submit)(stet_engine *self, stet_commit *commit);
+    void (*submit)(stet_engine *self, stet_commit *commit); /* may return with its result */
     bool (*collect)(stet_engine *self); /* true when the submitted commit has its result */
     int (*fd)(const stet_engine *self);
     stet_code (*checkpoint)(stet_engine *self, const char *directory, stet_error *e);

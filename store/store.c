@@ -142,7 +142,7 @@ stet_store *stet_store_close(stet_store *self) {
     FAULT(close_before);
     if (self->engine)
         self->engine->ops->close(
-            self->engine); /* the commit thread reads the overlay in flight: before it is freed */
+            self->engine); /* the committer may read the overlay in flight: before it is freed */
     for (size_t i = 0; i < COUNT_OF(self->overlays); i++)
         stet_overlay_done(&self->overlays[i]);
     stet_arena_done(&self->batch.reads);

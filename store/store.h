@@ -5,8 +5,8 @@
  *
  * There is one batch under construction and at most one in flight. Reads look at the batch, then at the batch
  * in flight, then at the engine: nobody assumes that a commit is readable in the engine when commit returns.
- * Engines: RocksDB (its own commit thread: builds the write batch, hashes it into the chain, writes and
- * syncs) and memory (for simulation and unit tests). Handlers never know which.
+ * Engines: RocksDB (builds the write batch, hashes it into the chain, writes and syncs, on a thread of its own
+ * what is not small) and memory (for simulation and unit tests). Handlers never know which.
  *
  * Commit record: each commit carries, in the same write, the META row "head": a fixed header (magic, format,
  * partition, epoch, number, time, count, length, previous hash, XXH3-128 of the WriteBatch bytes). Numbers
@@ -159,8 +159,9 @@ enum { STET_BATCH_MEMO_BYTES = 1024 };
 void *stet_batch_memo(stet_batch *self);
 /* Frees what gets and scans of this message have read. The runtime calls it after each message. */
 void stet_batch_release_reads(stet_batch *self);
-/* Seals the batch and starts writing it. Only when no commit is in flight and the batch is not empty. The
- * completion arrives later with the ticket. wall_ms goes into the commit record. */
+/* Seals the batch and starts writing it; a small one is written when it returns, so that it takes as long as the
+ * disk's sync. Only when no commit is in flight and the batch is not empty. The completion comes with the ticket in
+ * either case. wall_ms goes into the commit record. */
 NODISCARD
 stet_code stet_batch_commit(stet_batch *self, int64_t wall_ms, uint64_t *ret_ticket, stet_error *e);
 

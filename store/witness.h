@@ -14,7 +14,7 @@
  *     80  32  hash of that many bytes of it
  *    112  32  BLAKE2b-256 of the 112 bytes before
  *
- * Thread: one at a time (the commit thread while the store is open). */
+ * Thread: one at a time (the committer's while the store is open). */
 #ifndef STET_WITNESS_H
 #define STET_WITNESS_H
 

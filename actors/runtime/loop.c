@@ -6,8 +6,8 @@
  * due
  *
  * A quiet actor gives memory back before it waits. A full turn stops the draining; then only the completion
- * is waited for. Nothing here blocks but the wait: writes to the broker that find its queue full are dropped,
- * because whoever misses the message asks again.
+ * is waited for. Nothing here blocks but the wait and a small commit's sync (store.h): writes to the broker that
+ * find its queue full are dropped, because whoever misses the message asks again.
  */
 #include "actors/runtime/process.h"
 
